@@ -1,0 +1,1 @@
+"""Facts about hardware and models, as TOML, every figure with its unit and its source."""

@@ -1,0 +1,68 @@
+"""Which command the user typed, and who carries it out.
+
+A command is a module of this package with `add_arguments(parser)` and `run(arguments) -> exit code`; only
+the module of the command that was typed is imported, which keeps `perdure --help` fast.
+"""
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from perdure.errors import Interrupted, PerdureError
+from perdure.version import __version__
+
+COMMANDS = {
+    "serve": "answer OpenAI clients with a model on this machine",
+    "env": "print the shell lines that point clients at your server",
+    "init": "make a folder with an agent to start from",
+    "run": "run an agent, durably, until it is done",
+    "resume": "go on with a run that was interrupted",
+    "runs": "list the runs on this machine",
+    "show": "print one run as a timeline",
+    "trace": "export what a run asked of its models, without text",
+    "estimate": "say what a recorded run would take on other hardware",
+    "models": "fetch, list, check and remove model files",
+    "demo": "kill an agent half-way, resume it, and see what it would take on an M890",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line `argv` (default: the process's own) and return the exit code.
+
+    0 done, 1 failed, 2 bad usage, 75 interrupted and resumable.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="perdure",
+        description="The open agent-computing stack: durable agents, the endpoint that serves them, "
+        "and a twin of the hardware they run on.",
+        epilog="`perdure COMMAND --help` explains one command.",
+    )
+    parser.add_argument("--version", action="version", version=f"perdure {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    typed = next((word for word in words if not word.startswith("-")), None)
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        if name == typed:
+            module = import_module(f"perdure.cli.{name}")
+            module.add_arguments(command)
+            command.set_defaults(run=module.run)
+    arguments = parser.parse_args(words)
+    return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        return int(arguments.run(arguments))
+    except Interrupted as stop:
+        print(stop.message, file=sys.stderr)
+        return stop.exit_code
+    except PerdureError as error:
+        print(f"perdure {arguments.command}: {error.message}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"perdure {arguments.command}: interrupted", file=sys.stderr)
+        return 130

@@ -1,0 +1,1 @@
+"""How clients and engines speak: pure translators over one item model."""

@@ -1,0 +1,1 @@
+"""Who runs a model: other people's engines, in processes of their own."""

@@ -1,0 +1,1 @@
+"""What a model is and what running it costs: architecture, operations, memory, weights."""

@@ -1,0 +1,1 @@
+"""What agents did, as records without text."""

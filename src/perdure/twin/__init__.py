@@ -1,0 +1,1 @@
+"""The same fleet, simulated with the same decision functions."""
