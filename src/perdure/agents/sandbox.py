@@ -24,19 +24,10 @@ from perdure.units import GIB, MIB
 OUTPUT_BYTES_MAX = 1 * MIB
 FILE_BYTES_MAX = 1 * GIB
 MEMORY_BYTES_MAX = 8 * GIB
-START_S_MAX = 10.0
 
 # What a compiler or an interpreter needs to run. `-try`: a distribution may lack any of them.
-_SYSTEM_FOLDERS = (
-    "/usr",
-    "/bin",
-    "/sbin",
-    "/lib",
-    "/lib32",
-    "/lib64",
-    "/etc/alternatives",
-    "/etc/ld.so.cache",
-)
+_SYSTEM_FOLDERS = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64")
+_SYSTEM_FILES = ("/etc/alternatives", "/etc/ld.so.cache")
 _ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": "/tmp", "TMPDIR": "/tmp"}
 
 INSTALL_LINE = "sudo apt-get install bubblewrap"
