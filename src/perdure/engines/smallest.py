@@ -83,13 +83,15 @@ def _referred(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _merged(schema: Mapping[str, Any]) -> dict[str, Any]:
-    merged = _without(schema, "allOf")
-    parts: Sequence[Mapping[str, Any]] = schema["allOf"]
+    parts: list[dict[str, Any]] = [_without(schema, "allOf"), *schema["allOf"]]
+    merged: dict[str, Any] = {}
+    properties: dict[str, Any] = {}
+    required: list[str] = []
     for part in parts:
-        properties: dict[str, Any] = {**merged.get("properties", {}), **part.get("properties", {})}
-        required: list[str] = [*merged.get("required", ()), *part.get("required", ())]
-        merged = {**merged, **part, "properties": properties, "required": required}
-    return merged
+        merged.update(part)
+        properties.update(part.get("properties", {}))
+        required.extend(part.get("required", ()))
+    return {**merged, "properties": properties, "required": required}
 
 
 def _without(schema: Mapping[str, Any], keyword: str) -> dict[str, Any]:
