@@ -39,10 +39,18 @@ class Bubblewrap:
     `on_start` is told the id of each program before the program's first instruction.
     """
 
-    def __init__(self, *, workspace: Path, clock: Clock, on_start: Callable[[ProcessId], None]) -> None:
+    def __init__(
+        self,
+        *,
+        workspace: Path,
+        clock: Clock,
+        on_start: Callable[[ProcessId], None],
+        program_s_max: float = 600.0,
+    ) -> None:
         self._workspace = workspace
         self._clock = clock
         self._on_start = on_start
+        self._program_s_max = program_s_max
 
     def run(
         self,
@@ -53,7 +61,7 @@ class Bubblewrap:
         read_only: tuple[Path, ...] = (),
         env: Mapping[str, str] | None = None,
     ) -> Completed:
-        """Run `argv` and wait for its end, at most `timeout_s` seconds (then its whole tree is killed)."""
+        """Run `argv` and wait for its end, at most `timeout_s` (or the session's limit) seconds (then its whole tree is killed)."""
         status_read, status_write = os.pipe()
         hold_read, hold_write = os.pipe()
         go_read, go_write = os.pipe()
@@ -80,7 +88,9 @@ class Bubblewrap:
         with process, os.fdopen(status_read, "rb") as status:
             try:
                 self._release(process, status, hold_write, go_write)
-                out, err, ended = _collect(process, stdin.encode(), self._clock, started_s + timeout_s)
+                out, err, ended = _collect(
+                    process, stdin.encode(), self._clock, started_s + min(timeout_s, self._program_s_max)
+                )
                 exit_code = _exit_code(status.read()) if ended else None
             finally:
                 leader = identify(process.pid)
