@@ -1,0 +1,72 @@
+"""What one figure of the catalogue is: a number in base units, how sure we are of it, and who says so."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Status(StrEnum):
+    """Where a figure comes from, from the surest to the least sure.
+
+    measured   somebody ran it and the raw number was seen
+    published  the maker, or a paper or document of the maker's, states it
+    press      reported by the press, no primary source seen
+    estimate   our guess: a range with a reason, never a bare number
+    """
+
+    MEASURED = "measured"
+    PUBLISHED = "published"
+    PRESS = "press"
+    ESTIMATE = "estimate"
+
+
+class Case(StrEnum):
+    """Which end of the guesses a result stands on: `best` is the fastest they allow, `worst` the slowest."""
+
+    BEST = "best"
+    MID = "mid"
+    WORST = "worst"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number and its provenance. A fact has equal ends; only an estimate has a range.
+
+    owner   the entry it belongs to, such as `chips/zhenwu-m890`
+    name    quantity and base unit, such as `memory_bandwidth_bytes_per_s`
+    source  address or paper; for an estimate, the reason
+    scale   base units in one unit as written in the file, and `unit` that unit for a person
+    """
+
+    owner: str
+    name: str
+    low: float
+    mid: float
+    high: float
+    status: Status
+    source: str
+    unit: str
+    scale: float = 1.0
+    more_is_faster: bool = True
+
+    def at(self, case: Case) -> float:
+        """The number in `case`, in base units."""
+        if case is Case.MID:
+            return self.mid
+        return self.high if (case is Case.BEST) == self.more_is_faster else self.low
+
+    @property
+    def guessed(self) -> bool:
+        """Whether results that use this figure must be ranges."""
+        return self.status is Status.ESTIMATE
+
+    @property
+    def text(self) -> str:
+        """The number for a person, in the unit of its file: `4.8 TB/s`, or `3.2 to 4.9 TB/s (mid 4.6)`."""
+        low, mid, high = (f"{number / self.scale:,.6g}" for number in (self.low, self.mid, self.high))
+        return f"{mid} {self.unit}" if low == high else f"{low} to {high} {self.unit} (mid {mid})"
+
+
+def surest_last(figures: tuple[Figure, ...]) -> Status:
+    """How sure a result is that rests on all of `figures`: as sure as the least sure of them."""
+    order = list(Status)
+    return max((figure.status for figure in figures), key=order.index)
