@@ -1,0 +1,103 @@
+"""How a conversation with tools is written for a model that knows only text: chat messages, and back.
+
+The same items always give the same bytes, and more items only ever add to the end, so that an engine's
+prefix cache holds from turn to turn. The tags are those that Hermes-style models are trained on.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from perdure.dialects.item import FunctionCall, FunctionCallOutput, Item, Message, Role, Tool
+
+CALL_OPEN = "<tool_call>"
+CALL_CLOSE = "</tool_call>"
+RESPONSE_OPEN = "<tool_response>"
+RESPONSE_CLOSE = "</tool_response>"
+
+_HOW_TO_CALL = f"""\
+You can call functions. Each line between <tools> and </tools> is one; its parameters are a JSON schema.
+<tools>
+%s
+</tools>
+To call a function, answer with its name and arguments as JSON, in this form and with nothing after it:
+{CALL_OPEN}{{"name":"NAME","arguments":{{"KEY":"VALUE"}}}}{CALL_CLOSE}
+The result comes back between {RESPONSE_OPEN} and {RESPONSE_CLOSE}."""
+
+
+class ChatMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """One message as chat templates take it."""
+
+    role: Role
+    content: str
+
+
+def render(items: Sequence[Item], tools: Sequence[Tool]) -> tuple[ChatMessage, ...]:
+    """The chat messages for `items`, with `tools` described in a system message at the front.
+
+    Neighbours of one role become one message, because many templates refuse two in a row.
+    """
+    messages: list[ChatMessage] = []
+    for role, text in _turns(items, tools):
+        if messages and messages[-1].role == role:
+            joined = f"{messages[-1].content}\n\n{text}" if messages[-1].content else text
+            messages[-1] = ChatMessage(role=role, content=joined)
+        else:
+            messages.append(ChatMessage(role=role, content=text))
+    return tuple(messages)
+
+
+def render_plain(messages: Sequence[ChatMessage]) -> str:
+    """The prompt for a model without a chat template: a script that ends where the model speaks."""
+    names: dict[Role, str] = {"system": "", "user": "User: ", "assistant": "Assistant: "}
+    return "".join(f"{names[m.role]}{m.content}\n\n" for m in messages) + "Assistant:"
+
+
+PLAIN_STOP = "\nUser:"
+"""Where a model without a chat template starts to write the other side's part."""
+
+
+def call_opening(names: Sequence[str]) -> str:
+    """The text that every call of one of `names` begins with: put at the end of the prompt, it need not be
+    generated. It stops short of a quote, because tokenizers glue the quote to what follows.
+    """
+    if len(names) == 1:
+        return f'{CALL_OPEN}{{"name":{_json(names[0])},"arguments'
+    return f'{CALL_OPEN}{{"name'
+
+
+def call_text(name: str, arguments: str) -> str:
+    """A call as the model writes it; `arguments` keeps its bytes."""
+    return f'{CALL_OPEN}{{"name":{_json(name)},"arguments":{arguments}}}{CALL_CLOSE}'
+
+
+def tool_text(tool: Tool) -> str:
+    """One tool as one line of JSON; the order of its keys is that of the schema."""
+    parameters: dict[str, Any] = tool.parameters or {"type": "object", "properties": {}}
+    return _json({"name": tool.name, "description": tool.description, "parameters": parameters})
+
+
+def _turns(items: Sequence[Item], tools: Sequence[Tool]) -> list[tuple[Role, str]]:
+    turns: list[tuple[Role, str]] = []
+    rest = list(items)
+    while rest and isinstance(rest[0], Message) and rest[0].role == "system":
+        turns.append(("system", rest.pop(0).text))  # type: ignore[union-attr]
+    if tools:
+        turns.append(("system", _HOW_TO_CALL % "\n".join(map(tool_text, tools))))
+    turns.extend(map(_turn, rest))
+    return turns
+
+
+def _turn(item: Item) -> tuple[Role, str]:
+    match item:
+        case Message(role=role, text=text):
+            return role, text
+        case FunctionCall(name=name, arguments=arguments):
+            return "assistant", call_text(name, arguments)
+        case FunctionCallOutput(output=output):
+            return "user", f"{RESPONSE_OPEN}\n{output}\n{RESPONSE_CLOSE}"
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
