@@ -70,7 +70,8 @@ class AgentSpec(msgspec.Struct, frozen=True, kw_only=True):
 class Agent:
     """An agent that can be run: `spec` in words, `tools` and `choose` in code.
 
-    `folder` is where files that the tools name relative to the agent lie.
+    `folder` is where files that the tools name relative to the agent lie. `changed`: the files that define
+    it are no longer those that its run was started with.
 
         @tool(effect="repeatable")
         def add(a: int, b: int) -> str:
@@ -85,6 +86,7 @@ class Agent:
     tools: tuple[ToolSpec, ...]
     choose: Choose | None = None
     folder: Path = field(default_factory=Path.cwd)
+    changed: bool = False
 
     @staticmethod
     def define(

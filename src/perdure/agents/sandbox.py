@@ -61,7 +61,7 @@ class Bubblewrap:
         read_only: tuple[Path, ...] = (),
         env: Mapping[str, str] | None = None,
     ) -> Completed:
-        """Run `argv` and wait for its end, at most `timeout_s` (or the session's limit) seconds (then its whole tree is killed)."""
+        """Run `argv` and wait for its end; after `timeout_s`, or the session's limit, its tree is killed."""
         status_read, status_write = os.pipe()
         hold_read, hold_write = os.pipe()
         go_read, go_write = os.pipe()

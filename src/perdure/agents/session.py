@@ -30,7 +30,7 @@ Watch = Callable[[Event, SessionState], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a run has come to. Tokens are the engine's counts; `wall_s` counts only time that somebody worked."""
+    """What a run has come to. Tokens are the engine's counts; `wall_s` leaves out time between processes."""
 
     run_id: str
     status: Status
@@ -96,7 +96,7 @@ class Session:
         run_id: str | None = None,
         program: str | None = None,
     ) -> "Session":
-        """Record a new run of `agent`; `run` begins it. `program` names the job it is part of (default: itself)."""
+        """Record a new run of `agent`; `run` begins it. `program` names the job it is part of."""
         places = places or read_places()
         clock = clock or SystemClock()
         journal = journal or Journal(places.journal_file, clock=clock)
@@ -128,7 +128,7 @@ class Session:
         journal: Journal | None = None,
         watch: Watch | None = None,
     ) -> "Session":
-        """A run that was recorded before. `agent` is needed when it was defined in Python, not in an AGENT.toml."""
+        """A run that was recorded before. Give `agent` when it was defined in Python, not in a file."""
         places = places or read_places()
         clock = clock or SystemClock()
         journal = journal or Journal(places.journal_file, clock=clock)
@@ -243,7 +243,8 @@ def _agent_of(run_id: str, state: SessionState) -> Agent:
             f"Session.open({run_id!r}, agent=...).run()"
         )
     now = Agent.load(Path(spec.source))
-    return Agent(spec=spec, tools=now.tools, choose=now.choose, folder=now.folder)
+    changed = now.spec.source_sha256 != spec.source_sha256
+    return Agent(spec=spec, tools=now.tools, choose=now.choose, folder=now.folder, changed=changed)
 
 
 @contextmanager
