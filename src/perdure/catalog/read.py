@@ -71,7 +71,7 @@ def read_guesses(path: Path) -> tuple[Kind, str, Mapping[str, Figure]]:
     name = f"guesses/{path.name}"
     table = _parse(path, name)
     fills = str(table.get("fills", ""))
-    kind = next((known for known in KINDS if fills.startswith(f"{known}/")), None)
+    kind: Kind | None = next((known for known in KINDS if fills.startswith(f"{known}/")), None)
     if kind is None:
         raise CatalogBroken(f'{name}: fills: say which entry it fills, such as fills = "chips/zhenwu-m890"')
     file = _File(name, kind, fills)

@@ -1,0 +1,107 @@
+"""What the machine under our feet can do at best, measured now by a small C program.
+
+A shared machine gives another number each time; what is returned is the best of several rounds.
+"""
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from perdure.catalog.entry import Entry
+from perdure.catalog.figure import Figure, Status
+from perdure.config import executable
+from perdure.errors import Unavailable
+from perdure.processes import usable_cores
+from perdure.units import MIB, bytes_text
+
+SOURCE = Path(__file__).parent / "peak.c"
+COMPILE_TIMEOUT_S = 60.0
+RUN_TIMEOUT_S = 60.0
+WORKING_SET_BYTES = 256 * MIB
+WORKING_SET_BYTES_MAX = 1024 * MIB
+
+
+def probe_machine(*, working_set_bytes: int = WORKING_SET_BYTES) -> Entry:
+    """This machine as a chip: FP32 multiply-adds and bytes read per second, on all usable cores.
+
+    Bandwidth is that of reading `working_set_bytes` over and over, as decode reads a model's weights, so
+    that a large last-level cache counts. Raises Unavailable where no C compiler is installed.
+    """
+    compiler = executable("gcc") or executable("cc")
+    if compiler is None:
+        raise Unavailable("this machine cannot be measured without a C compiler: sudo apt-get install gcc")
+    cores = usable_cores()
+    size_bytes = min(working_set_bytes, WORKING_SET_BYTES_MAX)
+    with tempfile.TemporaryDirectory(prefix="perdure-peak-") as folder:
+        program = Path(folder) / "peak"
+        _compile(compiler, program)
+        flop_per_s, bytes_per_s = _run(program, cores, size_bytes // cores)
+    how = f"measured now on {cores} cores, best of several rounds"
+    return Entry(
+        kind="chips",
+        id="this-machine",
+        words={"title": "this machine", "maker": "yours"},
+        precisions=("fp32",),
+        figures={
+            figure.name: figure
+            for figure in (
+                _figure("memory_bytes", _memory_bytes(), "GB", 1e9, "what the operating system reports"),
+                _figure(
+                    "memory_bandwidth_bytes_per_s",
+                    bytes_per_s,
+                    "GB/s",
+                    1e9,
+                    f"{how}, reading {bytes_text(size_bytes)} over and over",
+                ),
+                _figure("fp32_dense_flop_per_s", flop_per_s, "GFLOP/s", 1e9, f"{how}, FP32 multiply-adds"),
+                _figure("launch_s", 0.0, "us", 1e-6, "a processor calls a function, it launches nothing"),
+            )
+        },
+    )
+
+
+def _figure(name: str, value: float, unit: str, scale: float, source: str) -> Figure:
+    return Figure(
+        owner="chips/this-machine",
+        name=name,
+        low=value,
+        mid=value,
+        high=value,
+        status=Status.MEASURED,
+        source=source,
+        unit=unit,
+        scale=scale,
+    )
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _compile(compiler: Path, program: Path) -> None:
+    """Build the program for exactly this processor, or for its family where the compiler cannot tell."""
+    command = [str(compiler), "-O3", "-std=gnu11", "-pthread", str(SOURCE), "-o", str(program)]
+    built = _finish([*command, "-march=native"], COMPILE_TIMEOUT_S)
+    if built.returncode != 0:
+        built = _finish(command, COMPILE_TIMEOUT_S)
+    if built.returncode != 0:
+        raise Unavailable(f"{compiler} cannot compile {SOURCE.name}: {built.stderr.strip()[:400]}")
+
+
+def _run(program: Path, threads: int, bytes_per_thread: int) -> tuple[float, float]:
+    done = _finish([str(program), str(threads), str(bytes_per_thread)], RUN_TIMEOUT_S)
+    numbers = done.stdout.split()
+    if done.returncode != 0 or len(numbers) != 2:
+        needed = bytes_text(threads * bytes_per_thread)
+        raise Unavailable(
+            f"measuring this machine failed (exit {done.returncode}); it needs {needed} of memory"
+        )
+    return float(numbers[0]), float(numbers[1])
+
+
+def _finish(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"this machine cannot be measured: {error}") from error
