@@ -101,9 +101,8 @@ class Session:
         clock = clock or SystemClock()
         journal = journal or Journal(places.journal_file, clock=clock)
         run_id = run_id or new_id("run")
-        journal.create(run_id, STREAM_KIND)
         body = {"spec": msgspec.to_builtins(agent.spec), "program": program or run_id}
-        journal.append(run_id, [NewEvent(kind="run_started", body=body)], expected_head=0, power=True)
+        journal.create(run_id, STREAM_KIND, [NewEvent(kind="run_started", body=body)])
         return cls(
             run_id=run_id,
             agent=agent,

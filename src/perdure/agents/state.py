@@ -160,11 +160,14 @@ def _settle(state: SessionState, body: dict[str, Any]) -> None:
 
 def _epoch_started(state: SessionState, body: dict[str, Any]) -> None:
     dropped = body["drop_turns"]
+    left_tokens = state.turns[dropped].prompt_tokens - state.turns[0].prompt_tokens
     del state.turns[:dropped]
+    for turn in state.turns:  # counted from the beginning of the new, shorter prompt
+        turn.prompt_tokens -= left_tokens
+    state.epoch_prompt_tokens = max(0, state.epoch_prompt_tokens - left_tokens)
     state.turns_dropped += dropped
     state.recitation = body["recitation"]
     state.asked = None
-    state.epoch_prompt_tokens = 0
 
 
 def _run_ended(state: SessionState, body: dict[str, Any]) -> None:

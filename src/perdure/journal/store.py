@@ -83,16 +83,24 @@ class Journal:
         with self._lock:
             self._db.close()
 
-    def create(self, stream: str, kind: str) -> None:
-        """Begin an empty stream. Raises Conflict when there is one of that id."""
-        with self._transaction(power=False):
+    def create(self, stream: str, kind: str, first: Sequence[NewEvent] = ()) -> None:
+        """Begin a stream with its `first` events, on the disk before this returns.
+
+        Raises Conflict when there is a stream of that id.
+        """
+        at_s = self._clock.now_s()
+        with self._transaction(power=True):
             try:
-                self._db.execute(
-                    "INSERT INTO streams (id, kind, created_s) VALUES (?, ?, ?)",
-                    (stream, kind, self._clock.now_s()),
-                )
+                number = self._db.execute(
+                    "INSERT INTO streams (id, kind, created_s, head) VALUES (?, ?, ?, ?)",
+                    (stream, kind, at_s, len(first)),
+                ).lastrowid
             except sqlite3.IntegrityError as exists:
                 raise Conflict(f"the journal already has a stream {stream!r}") from exists
+            self._db.executemany(
+                "INSERT INTO events (stream, seq, kind, at_s, body) VALUES (?, ?, ?, ?, ?)",
+                [(number, seq, event.kind, at_s, _encode(event)) for seq, event in enumerate(first, start=1)],
+            )
 
     def append(
         self,
