@@ -3,6 +3,7 @@
 PerdureError
 ├── BadRequest                 the caller must change what it asked (HTTP 400, exit 2)
 │   ├── ContextTooLong         prompt and answer do not fit the model's window
+│   ├── BodyTooLarge           the request body is over its limit (413)
 │   └── UnknownModel           no engine here runs that model (404)
 ├── NotAllowed                 the key is missing, wrong or may not do this (401)
 ├── NotFound                   there is no such run, response or file (404)
@@ -59,6 +60,19 @@ class ContextTooLong(BadRequest):
         self.prompt_tokens = prompt_tokens
         self.max_output_tokens = max_output_tokens
         self.window_tokens = window_tokens
+
+
+class BodyTooLarge(BadRequest):
+    """The request's body is larger than the server reads."""
+
+    status = 413
+    code = "request_too_large"
+
+    def __init__(self, *, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"the request body has {size_bytes} bytes or more; the limit is {limit_bytes}. Send a shorter "
+            "conversation"
+        )
 
 
 class UnknownModel(BadRequest):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 from perdure.dialects.item import (
     Call,
@@ -196,8 +197,8 @@ def read_content(holder: Fields, name: str) -> str | None:
         return None
     if not isinstance(value, list):
         raise holder.wrong(name, "must be a string or a list of text parts")
-    parts: object = value
-    return "".join(_part(part) for part in holder.again(name, parts).objects(name, PARTS_MAX))
+    parts = holder.again(name, cast("list[object]", value)).objects(name, PARTS_MAX)
+    return "".join(_part(part) for part in parts)
 
 
 def _part(part: Fields) -> str:

@@ -1,0 +1,112 @@
+"""Which waiting call goes to the engine next, and how many run at once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+from perdure.clock import Clock
+from perdure.errors import Busy
+from perdure.platform.limits import RETRY_AFTER_S_MAX, WAITING_CALLS_MAX
+from perdure.scheduling.order import Order, Waiting, fcfs
+
+SERVICE_WEIGHT = 0.2  # of the newest call, in the running mean that `retry-after` is estimated from
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class _Call:
+    """One call in the queue. Only the scheduler moves it."""
+
+    arrived_s: float
+    prompt_tokens: int
+    max_output_tokens: int
+    granted: asyncio.Future[None]
+
+
+class Scheduler:
+    """The one queue of one engine. At most `slots` calls run; the engine's own queue stays empty.
+
+    `order` decides who goes next, each time a slot falls free. Used by one event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int,
+        clock: Clock,
+        order: Order = fcfs,
+        waiting_calls_max: int = WAITING_CALLS_MAX,
+    ) -> None:
+        self.running = 0
+        self._inside = 0
+        self._slots = slots
+        self._clock = clock
+        self._order = order
+        self._waiting_calls_max = waiting_calls_max
+        self._waiting: list[_Call] = []  # in order of arrival, which breaks ties
+        self._service_s = 1.0
+
+    @contextmanager
+    def place(self) -> Generator[None]:
+        """A place for one call, before its prompt is even counted; Busy when the queue is full."""
+        if self._inside >= self._slots + self._waiting_calls_max:
+            raise Busy(
+                f"{self._inside} calls are running or waiting for this model, which is the limit. "
+                "Try again after the time in `retry-after`",
+                retry_after_s=self._retry_after_s(),
+            )
+        self._inside += 1
+        try:
+            yield
+        finally:
+            self._inside -= 1
+
+    @asynccontextmanager
+    async def turn(self, *, prompt_tokens: int, max_output_tokens: int) -> AsyncGenerator[float]:
+        """Wait for the call's turn, then hold a slot; yields the seconds waited."""
+        call = _Call(
+            arrived_s=self._clock.monotonic_s(),
+            prompt_tokens=prompt_tokens,
+            max_output_tokens=max_output_tokens,
+            granted=asyncio.get_running_loop().create_future(),
+        )
+        self._waiting.append(call)
+        self._dispatch()
+        try:
+            await call.granted
+        except asyncio.CancelledError:
+            if call in self._waiting:
+                self._waiting.remove(call)
+            else:
+                self._free()
+            raise
+        began_s = self._clock.monotonic_s()
+        try:
+            yield began_s - call.arrived_s
+        finally:
+            took_s = self._clock.monotonic_s() - began_s
+            self._service_s += SERVICE_WEIGHT * (took_s - self._service_s)
+            self._free()
+
+    def _free(self) -> None:
+        self.running -= 1
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        while self._waiting and self.running < self._slots:
+            call = min(self._waiting, key=self._score)
+            self._waiting.remove(call)
+            self.running += 1
+            call.granted.set_result(None)
+
+    def _score(self, call: _Call) -> float:
+        return self._order(
+            Waiting(
+                waited_s=self._clock.monotonic_s() - call.arrived_s,
+                prompt_tokens=call.prompt_tokens,
+                max_output_tokens=call.max_output_tokens,
+            )
+        )
+
+    def _retry_after_s(self) -> float:
+        return min(RETRY_AFTER_S_MAX, max(1.0, self._service_s * len(self._waiting) / self._slots))
