@@ -31,13 +31,14 @@ class Case(StrEnum):
 class Figure:
     """One number and its provenance. A fact has equal ends; only an estimate has a range.
 
-    owner   the entry it belongs to, such as `chips/zhenwu-m890`
-    name    quantity and base unit, such as `memory_bandwidth_bytes_per_s`
-    source  address or paper; for an estimate, the reason
-    scale   base units in one unit as written in the file, and `unit` that unit for a person
+    owner     the entry it belongs to, such as `chips/zhenwu-m890`
+    quantity  what it is of, such as `memory_bandwidth`; `name` is that and the base unit
+    source    address or paper; for an estimate, the reason
+    unit      the unit as written in the file, for a person; `scale` is how many base units it is
     """
 
     owner: str
+    quantity: str
     name: str
     low: float
     mid: float
@@ -66,7 +67,7 @@ class Figure:
         return f"{mid} {self.unit}" if low == high else f"{low} to {high} {self.unit} (mid {mid})"
 
 
-def surest_last(figures: tuple[Figure, ...]) -> Status:
+def least_sure(figures: tuple[Figure, ...]) -> Status:
     """How sure a result is that rests on all of `figures`: as sure as the least sure of them."""
     order = list(Status)
     return max((figure.status for figure in figures), key=order.index)

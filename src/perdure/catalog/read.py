@@ -147,6 +147,7 @@ def _fact(file: _File, quantity: Quantity, unit: Unit, number: float, status: St
     value = number * unit.scale
     return Figure(
         owner=file.owner,
+        quantity=quantity.name,
         name=quantity.figure_name,
         low=value,
         mid=value,
@@ -170,6 +171,7 @@ def _guess(file: _File, key: str, value: object) -> Figure:
         raise file.broken(key, "a guess needs a reason; say where the range comes from")
     return Figure(
         owner=file.owner,
+        quantity=quantity.name,
         name=quantity.figure_name,
         low=low * unit.scale,
         mid=mid * unit.scale,

@@ -10,11 +10,13 @@ from pathlib import Path
 
 from perdure.catalog.entry import Entry
 from perdure.catalog.figure import Figure, Status
+from perdure.catalog.quantity import BANDWIDTH, COMPUTE, SIZE, TIME, Dimension
 from perdure.config import executable
 from perdure.errors import Unavailable
 from perdure.processes import usable_cores
 from perdure.units import MIB, bytes_text
 
+ID = "this-machine"
 SOURCE = Path(__file__).parent / "peak.c"
 COMPILE_TIMEOUT_S = 60.0
 RUN_TIMEOUT_S = 60.0
@@ -38,40 +40,35 @@ def probe_machine(*, working_set_bytes: int = WORKING_SET_BYTES) -> Entry:
         _compile(compiler, program)
         flop_per_s, bytes_per_s = _run(program, cores, size_bytes // cores)
     how = f"measured now on {cores} cores, best of several rounds"
+    reading = f"{how}, reading {bytes_text(size_bytes)} over and over"
+    figures = (
+        _figure("memory", _memory_bytes(), SIZE, "gb", "what the operating system reports"),
+        _figure("memory_bandwidth", bytes_per_s, BANDWIDTH, "gb_per_s", reading),
+        _figure("fp32_dense", flop_per_s, COMPUTE, "gflop_per_s", f"{how}, FP32 multiply-adds"),
+        _figure("launch", 0.0, TIME, "us", "a processor calls a function; it launches nothing"),
+    )
     return Entry(
         kind="chips",
-        id="this-machine",
+        id=ID,
         words={"title": "this machine", "maker": "yours"},
         precisions=("fp32",),
-        figures={
-            figure.name: figure
-            for figure in (
-                _figure("memory_bytes", _memory_bytes(), "GB", 1e9, "what the operating system reports"),
-                _figure(
-                    "memory_bandwidth_bytes_per_s",
-                    bytes_per_s,
-                    "GB/s",
-                    1e9,
-                    f"{how}, reading {bytes_text(size_bytes)} over and over",
-                ),
-                _figure("fp32_dense_flop_per_s", flop_per_s, "GFLOP/s", 1e9, f"{how}, FP32 multiply-adds"),
-                _figure("launch_s", 0.0, "us", 1e-6, "a processor calls a function, it launches nothing"),
-            )
-        },
+        figures={figure.name: figure for figure in figures},
     )
 
 
-def _figure(name: str, value: float, unit: str, scale: float, source: str) -> Figure:
+def _figure(quantity: str, value: float, dimension: Dimension, unit: str, source: str) -> Figure:
     return Figure(
-        owner="chips/this-machine",
-        name=name,
+        owner=f"chips/{ID}",
+        quantity=quantity,
+        name=f"{quantity}_{dimension.base}",
         low=value,
         mid=value,
         high=value,
         status=Status.MEASURED,
         source=source,
-        unit=unit,
-        scale=scale,
+        unit=dimension.units[unit].text,
+        scale=dimension.units[unit].scale,
+        more_is_faster=dimension.more_is_faster,
     )
 
 

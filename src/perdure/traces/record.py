@@ -66,10 +66,10 @@ def block_hashes(token_ids: Sequence[int], salt: bytes) -> tuple[str, ...]:
     Salted: without `salt` nobody can test a guessed prompt against a trace.
     """
     hashes: list[str] = []
+    key = hashlib.sha256(salt).digest()
     previous = b""
     for start in range(0, len(token_ids) - BLOCK_TOKENS + 1, BLOCK_TOKENS):
         block = array("q", token_ids[start : start + BLOCK_TOKENS]).tobytes()
-        key = hashlib.sha256(salt).digest()
         previous = hashlib.blake2b(previous + block, digest_size=HASH_BYTES, key=key).digest()
         hashes.append(previous.hex())
     return tuple(hashes)
@@ -94,12 +94,10 @@ def parse_record(line: bytes, *, place: str) -> CallRecord:
 def read_records(path: Path) -> tuple[CallRecord, ...]:
     """All records of the trace at `path`, in the order written.
 
-    A last line without its newline was cut off by a crash: it is left out unless it is whole.
+    A line that a crash cut off before its end is left out.
     """
     if not path.is_file():
-        raise NotFound(
-            f"there is no trace at {path}; write one with `perdure trace export RUN_ID --out {path}`"
-        )
+        raise NotFound(f"there is no trace at {path}; `perdure trace export RUN_ID` writes one")
     records = tuple(_records(path))
     if not records:
         raise BadRequest(f"{path} holds no model call; run an agent first, then export its trace")
@@ -124,9 +122,10 @@ def _records(path: Path) -> Iterator[CallRecord]:
                 raise BadRequest(f"{place} is longer than {LINE_BYTES_MAX} bytes; it is not a trace of ours")
             if number > RECORDS_MAX:
                 raise BadRequest(f"{path} has more than {RECORDS_MAX} records; split it by program")
-            if line.strip():
-                try:
-                    yield parse_record(line, place=place)
-                except BadRequest:
-                    if line.endswith(b"\n"):
-                        raise
+            if line.strip() and not _torn(line):
+                yield parse_record(line, place=place)
+
+
+def _torn(line: bytes) -> bool:
+    """Whether a crash cut `line` off: a record holds no inner object, so its only brace comes last."""
+    return line.startswith(b"{") and not line.rstrip().endswith(b"}")
