@@ -1,0 +1,112 @@
+"""The tools of the kernel-tuning agent: evaluate a kernel, look back, note, submit."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+_HERE = str(Path(__file__).resolve().parent)
+if _HERE not in sys.path:
+    sys.path.append(_HERE)  # the agent's other files; AGENT.toml may be run from anywhere
+
+from kernel_measure import SOURCE_CHARS_MAX, Bench, Measured, sha256  # noqa: E402
+from kernel_record import Evaluation, Record  # noqa: E402
+from kernel_report import conclude  # noqa: E402
+from kernel_search import score  # noqa: E402
+from kernel_shapes import geomean, of_phase, speedups  # noqa: E402
+from kernel_space import machine_space, source_of, written  # noqa: E402
+
+from perdure.agents.tools import Effect, Finish, ToolContext, tool  # noqa: E402
+
+SPACE = machine_space()
+NOTE_CHARS_MAX = 200
+HISTORY_LAST = 3
+EVALUATIONS_BETWEEN_OTHERS = 3
+
+
+@tool(effect=Effect.REPEATABLE, parameters=SPACE.schema())
+def evaluate(context: ToolContext, **parameters: Any) -> str:
+    """Compile, check and time one kernel."""
+    record = Record(context)
+    if record.used_up:
+        return record.refusal
+    point = SPACE.parse(parameters)
+    before = record.same_as(written(point))
+    if before is not None:
+        return record.add_again(before)
+    source = source_of(point, (context.folder / "kernel.c.in").read_text(encoding="utf-8"))
+    return _evaluate(context, record, source, {"point": written(point)})
+
+
+@tool(effect=Effect.REPEATABLE)
+def evaluate_source(
+    context: ToolContext, source: Annotated[str, msgspec.Meta(min_length=1, max_length=SOURCE_CHARS_MAX)]
+) -> str:
+    """Time your own C source of void attention(const float*q,const float*k,const float*v,float*out,int heads,int kv_heads,int queries,int keys,int dim)."""  # noqa: E501
+    record = Record(context)
+    if not context.settings["allow_source"]:
+        return "refused: whole sources are off. Use evaluate, or run with --set allow_source=true."
+    if record.used_up:
+        return record.refusal
+    before = record.same_as(sha256(source))
+    if before is not None:
+        return record.add_again(before)
+    return _evaluate(context, record, source, {"source": Bench(context).keep_source(source)})
+
+
+@tool(effect=Effect.REPEATABLE)
+def history(context: ToolContext) -> str:
+    """Show the best and the last kernels."""
+    record = Record(context)
+    best, last = record.best, record.evaluations[-HISTORY_LAST:]
+    if best is None:
+        return f"{len(record.evaluations)} evaluated, none correct yet"
+    recent = ", ".join(f"#{one.number} {one.speedup:.1f}x" for one in last)
+    return f"best #{best.number} {best.speedup:.1f}x {_compact(best)}; last: {recent}"
+
+
+@tool(effect=Effect.TRANSACTIONAL)
+def note(
+    context: ToolContext, text: Annotated[str, msgspec.Meta(min_length=1, max_length=NOTE_CHARS_MAX)]
+) -> str:
+    """Keep a short note."""
+    return Record(context).add_note(text)
+
+
+@tool(effect=Effect.REPEATABLE)
+def submit(context: ToolContext) -> Finish:
+    """Hand in the best kernel. Ends the job."""
+    return conclude(context, SPACE, Record(context), Bench(context))
+
+
+def choose(context: ToolContext) -> tuple[str, ...]:
+    """Which tools may be called next: evaluations, others now and then, submit once evaluations are used up."""
+    if Record(context).used_up:
+        return ("submit",)
+    evaluating = ("evaluate", "evaluate_source") if context.settings["allow_source"] else ("evaluate",)
+    latest = [past.tool for past in context.history[-EVALUATIONS_BETWEEN_OTHERS:]]
+    if len(latest) == EVALUATIONS_BETWEEN_OTHERS and all(name in evaluating for name in latest):
+        return (*evaluating, "history", "note")
+    return evaluating
+
+
+def _evaluate(context: ToolContext, record: Record, source: str, what: dict[str, Any]) -> str:
+    bench = Bench(context)
+    baseline_s = record.baseline_seconds(bench)
+    measured = bench.measure(source)
+    return record.add(what, score(measured, baseline_s), _in_words(measured, baseline_s))
+
+
+def _in_words(measured: Measured, baseline_s: list[float]) -> str:
+    if not measured.ok:
+        return f"0x: {measured.reason}"
+    ratios = speedups(baseline_s, measured.seconds)
+    prefill, decode = geomean(of_phase(ratios, "prefill")), geomean(of_phase(ratios, "decode"))
+    return f"{geomean(ratios):.1f}x (prefill {prefill:.1f}x, decode {decode:.1f}x) ok"
+
+
+def _compact(evaluation: Evaluation) -> str:
+    if evaluation.point is None:
+        return f"source {evaluation.source}"
+    return msgspec.json.encode(evaluation.point).decode()
