@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import json
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -20,6 +19,7 @@ from perdure.config import ClientEnvironment, Places, read_client_environment, r
 from perdure.errors import BadRequest, Conflict, Interrupted, NotAllowed, StorageFailed
 from perdure.journal.event import Event, NewEvent
 from perdure.journal.store import Journal
+from perdure.platform.client_file import read_client_file
 from perdure.rng import new_id
 
 STREAM_KIND = "session"
@@ -203,15 +203,8 @@ def find_server(places: Places) -> ClientEnvironment | None:
     environment = read_client_environment()
     if environment.base_url is not None:
         return environment
-    if not places.client_file.is_file():
-        return None
-    try:
-        written = json.loads(places.client_file.read_text(encoding="utf-8"))
-        return ClientEnvironment(base_url=written["base_url"], api_key=written["api_key"])
-    except (json.JSONDecodeError, KeyError, TypeError) as broken:
-        raise BadRequest(
-            f"{places.client_file} is not readable ({broken}); `perdure serve` writes a new one"
-        ) from (broken)
+    client = read_client_file(places.client_file)
+    return None if client is None else ClientEnvironment(base_url=client.base_url, api_key=client.api_key)
 
 
 def outcome(run_id: str, state: SessionState) -> Outcome:

@@ -159,8 +159,8 @@ def _settle(state: SessionState, body: dict[str, Any]) -> None:
 
 
 def _epoch_started(state: SessionState, body: dict[str, Any]) -> None:
-    dropped = body["drop_turns"]
-    left_tokens = state.turns[dropped].prompt_tokens - state.turns[0].prompt_tokens
+    dropped: int = body["drop_turns"]
+    left_tokens: int = state.turns[dropped].prompt_tokens - state.turns[0].prompt_tokens
     del state.turns[:dropped]
     for turn in state.turns:  # counted from the beginning of the new, shorter prompt
         turn.prompt_tokens -= left_tokens
