@@ -178,7 +178,7 @@ def _load(path: Path, *, settings: Sequence[str], model: str | None, goal: str |
         context=parsed.context,
         settings=override(parsed.settings, settings),
         source=str(path),
-        source_sha256=_digest([path, *(path.parent / name for name in parsed.agent.tools)]),
+        source_sha256=_digest([path, *sorted(path.parent.glob("*.py"))]),
     )
     choose = None if parsed.agent.choose is None else _choose(path, parsed.agent.choose, modules)
     return Agent(spec=spec, tools=tuple(found), choose=choose, folder=path.parent)
@@ -203,7 +203,7 @@ def override(defaults: dict[str, Setting], assignments: Sequence[str]) -> dict[s
 
 
 def _module(path: Path) -> ModuleType:
-    """The Python file `path`, run once under a name of its own."""
+    """The Python file `path`, run once under a name of its own; it may import the files beside it."""
     if not path.is_file():
         raise BadRequest(f"the agent names {path.name}, but there is no {path}")
     spec = importlib.util.spec_from_file_location(f"perdure_agent_{path.stem}", path)
@@ -211,6 +211,8 @@ def _module(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
     except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as wrong:

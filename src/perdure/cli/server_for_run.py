@@ -14,6 +14,7 @@ from perdure.agents.session import find_server
 from perdure.clock import Clock
 from perdure.config import ClientEnvironment, Places, child_environment
 from perdure.errors import NotAllowed, Unavailable, UnknownModel
+from perdure.platform.client_file import read_client_file
 from perdure.rng import new_id
 
 ANSWER_S_MAX = 3.0
@@ -47,12 +48,12 @@ def server_for(
         _check_model(model, models, known.base_url or "")
         yield known
         return
-    with _own_server(model=model, places=places, clock=clock, yes=yes) as address:
+    with own_server(model=model, places=places, clock=clock, yes=yes) as address:
         yield address
 
 
 @contextmanager
-def _own_server(*, model: str, places: Places, clock: Clock, yes: bool) -> Generator[ClientEnvironment]:
+def own_server(*, model: str, places: Places, clock: Clock, yes: bool) -> Generator[ClientEnvironment]:
     """A server that lives as long as the block, and dies with this process even by SIGKILL."""
     places.runs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = new_id("server")
@@ -66,7 +67,9 @@ def _own_server(*, model: str, places: Places, clock: Clock, yes: bool) -> Gener
             words, stdin=subprocess.DEVNULL, stdout=written, stderr=written, env=child_environment({})
         )
         try:
-            yield _announced(process, announce, log, clock)
+            base_url = _announced(process, announce, log, clock)
+            client = read_client_file(places.client_file)
+            yield ClientEnvironment(base_url=base_url, api_key=client.api_key if client else None)
         finally:
             process.terminate()
             try:
@@ -78,9 +81,8 @@ def _own_server(*, model: str, places: Places, clock: Clock, yes: bool) -> Gener
     log.unlink(missing_ok=True)
 
 
-def _announced(
-    process: subprocess.Popen[bytes], announce: Path, log: Path, clock: Clock
-) -> ClientEnvironment:
+def _announced(process: subprocess.Popen[bytes], announce: Path, log: Path, clock: Clock) -> str:
+    """The address of the server once it answers."""
     deadline_s = clock.monotonic_s() + START_S_MAX
     while not announce.is_file():
         if process.poll() is not None or clock.monotonic_s() > deadline_s:
@@ -90,8 +92,7 @@ def _announced(
             process.wait(timeout=POLL_S)
         except subprocess.TimeoutExpired:
             continue
-    said = json.loads(announce.read_text(encoding="utf-8"))
-    return ClientEnvironment(base_url=said["base_url"], api_key=said["api_key"])
+    return str(json.loads(announce.read_text(encoding="utf-8"))["base_url"])
 
 
 def _models(address: ClientEnvironment) -> list[str] | None:
