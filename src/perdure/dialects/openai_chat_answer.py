@@ -59,9 +59,6 @@ class ChatAnswer:
         """The event that ends a stream whose answer broke."""
         return frame(error_body(error))
 
-    def stored(self) -> None:
-        """Chat completions are not kept; `store` is among the ignored parameters."""
-
     def whole(self) -> bytes:
         """The `chat.completion` object."""
         message: dict[str, object] = {

@@ -25,6 +25,10 @@ class Fields:
         """How `name` is called in an error."""
         return f"{self._path}.{name}" if self._path else name
 
+    def names(self) -> tuple[str, ...]:
+        """The fields that were not taken yet."""
+        return tuple(self._left)
+
     def take(self, name: str) -> object | None:
         """The field as it came, or None."""
         return self._left.pop(name, None)

@@ -13,19 +13,15 @@ from starlette.types import Lifespan
 
 from perdure.clock import Clock
 from perdure.config import Places
-from perdure.dialects.item import Caller
-from perdure.dialects.openai_chat import read_chat
-from perdure.dialects.openai_chat_answer import ChatAnswer
 from perdure.dialects.openai_wire import encoded, error_body
 from perdure.engines.engine import Engine
 from perdure.errors import NotFound
 from perdure.platform.asgi import JSON, error_headers
 from perdure.platform.edge import Edge
 from perdure.platform.endpoint import GeneratingEndpoint, Read
-from perdure.platform.generating import Work
 from perdure.platform.pages import Pages
 from perdure.platform.platform import Platform
-from perdure.rng import new_id
+from perdure.platform.reading import reading_chat, reading_responses
 
 
 def build_app(*, engines: Sequence[Engine], places: Places, clock: Clock) -> Starlette:
@@ -55,7 +51,9 @@ def app_of(platform: Platform, lifespan: Lifespan[Starlette] | None = None) -> S
 def _routes(platform: Platform) -> list[Route]:
     pages = Pages(platform)
     return [
-        Route("/v1/chat/completions", _generating(platform, _reading_chat(platform)), methods=["POST"]),
+        Route("/v1/chat/completions", _generating(platform, reading_chat(platform)), methods=["POST"]),
+        Route("/v1/responses", _generating(platform, reading_responses(platform)), methods=["POST"]),
+        Route("/v1/responses/{response_id}", pages.response),
         Route("/v1/models", pages.models),
         Route("/v1/models/{model:path}", pages.model),
         Route("/v1/perdure/traces/{session:path}", pages.trace),
@@ -72,15 +70,6 @@ def _generating(platform: Platform, read: Read) -> GeneratingEndpoint:
     return GeneratingEndpoint(
         keys=platform.keys, generation=platform.generation, answers=platform.answers, read=read
     )
-
-
-def _reading_chat(platform: Platform) -> Read:
-    async def read(value: object, caller: Caller) -> Work:
-        request = read_chat(value, caller)
-        answer = ChatAnswer(request, answer_id=new_id("chatcmpl"), created_s=int(platform.clock.now_s()))
-        return Work(call=request.call, stream=request.stream, ignored=request.ignored, rendering=answer)
-
-    return read
 
 
 async def _no_such_page(request: Request, error: Exception) -> Response:

@@ -28,7 +28,7 @@ class Rendering(Protocol):
     """One answer in one dialect.
 
     `begin`, `add` and `end` give the bytes of a stream; `whole` is the body for a client that wants none.
-    `broken` ends a stream whose answer broke. `stored` is what the platform keeps of it, if anything.
+    `broken` ends a stream whose answer broke.
     """
 
     def begin(self, prompt_tokens: int) -> bytes: ...
@@ -41,17 +41,20 @@ class Rendering(Protocol):
 
     def whole(self) -> bytes: ...
 
-    def stored(self) -> StoredResponse | None: ...
+
+def _nothing_stored() -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """One request, understood."""
+    """One request, understood. `stored` says what the platform keeps of its finished answer, if anything."""
 
     call: Call
     stream: bool
     ignored: tuple[str, ...]
     rendering: Rendering
+    stored: Callable[[], StoredResponse | None] = _nothing_stored
 
     @property
     def head(self) -> Head:
@@ -131,7 +134,7 @@ class Generation:
         self._metrics.served(work.call.model, finished.usage)
         await asyncio.to_thread(self._record, prepared, finished, progress)
         piece = last + work.rendering.end() if work.stream else work.rendering.whole()
-        await commit(work.rendering.stored(), answer, piece)
+        await commit(work.stored(), answer, piece)
         if not answer.started:
             answer.start(work.head)
         answer.write(piece)

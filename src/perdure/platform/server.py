@@ -6,7 +6,7 @@ import errno
 import logging
 import signal
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +36,8 @@ class Tls:
 def bind(host: str, port: int) -> socket.socket:
     """A socket at that address, not listening yet; BadRequest when it cannot be had. Port 0: any free one."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named because asyncio and uvloop set TCP_NODELAY only on sockets that name it; without it
-    # each answer waits 40 ms for a delayed acknowledgement.
+    # The protocol is named because asyncio and uvloop set TCP_NODELAY only on sockets that name it; without
+    # it each answer waits 40 ms for a delayed acknowledgement.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -57,30 +57,39 @@ async def serve(
     The engines start first: what keeps them from starting is raised before anything listens. `on_ready`
     is called once requests are answered.
     """
-    async with platform:
-        config = uvicorn.Config(
-            app_of(platform),
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            backlog=BACKLOG,
-            timeout_graceful_shutdown=CLOSING_S_MAX,
-            ssl_certfile=None if tls is None else tls.cert,
-            ssl_keyfile=None if tls is None else tls.key,
-        )
-        server = _Server(config)
-        serving = asyncio.create_task(server.serve(sockets), name="server")
+    async with platform, listening(platform, sockets, tls=tls) as serving:
         with _signals() as told:
-            while not server.started and not serving.done():
-                await platform.clock.sleep(START_TICK_S)
             on_ready()
-            leaving = asyncio.create_task(_drain(platform, server, told), name="drain")
-            try:
-                await serving
-            finally:
-                leaving.cancel()
-                await asyncio.gather(leaving, return_exceptions=True)
+            first = asyncio.create_task(told.get(), name="signal")
+            await asyncio.wait((first, serving), return_when=asyncio.FIRST_COMPLETED)
+            await _drain(platform, told)
+
+
+@contextlib.asynccontextmanager
+async def listening(
+    platform: Platform, sockets: list[socket.socket], *, tls: Tls | None = None
+) -> AsyncGenerator[asyncio.Task[None]]:
+    """Answer on `sockets` while inside. The platform is started already; yields the task that listens."""
+    config = uvicorn.Config(
+        app_of(platform),
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=CLOSING_S_MAX,
+        ssl_certfile=None if tls is None else tls.cert,
+        ssl_keyfile=None if tls is None else tls.key,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets), name="server")
+    try:
+        while not server.started and not serving.done():
+            await platform.clock.sleep(START_TICK_S)
+        yield serving
+    finally:
+        server.should_exit = True
+        await serving
 
 
 class _Server(uvicorn.Server):
@@ -91,17 +100,17 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def _drain(platform: Platform, server: uvicorn.Server, told: asyncio.Queue[int]) -> None:
-    await told.get()
+async def _drain(platform: Platform, told: asyncio.Queue[int]) -> None:
+    """Refuse what is new and let what runs finish, until the deadline or another signal."""
     platform.draining = True
     deadline_s = platform.clock.monotonic_s() + DRAIN_S_MAX
-    logger.warning("finishing %d requests, for at most %g s", platform.active_requests, DRAIN_S_MAX)
+    if platform.active_requests:
+        logger.warning("finishing %d requests, for at most %g s", platform.active_requests, DRAIN_S_MAX)
     while platform.active_requests and told.empty() and platform.clock.monotonic_s() < deadline_s:
         await platform.clock.sleep(DRAIN_TICK_S)
     if platform.active_requests:
         logger.warning("%d requests are cut off; their clients may ask again", platform.active_requests)
         await platform.answers.close()
-    server.should_exit = True
 
 
 @contextlib.contextmanager
