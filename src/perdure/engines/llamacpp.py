@@ -8,10 +8,11 @@ from pathlib import Path
 
 from perdure.clock import Clock
 from perdure.dialects.item import Call, Event
-from perdure.dialects.toolprompt import call_opening, render, render_plain
+from perdure.dialects.toolprompt import render, render_plain
 from perdure.engines.engine import ModelCard, Prepared
 from perdure.engines.llamacpp_answer import answer
 from perdure.engines.llamacpp_child import ChildSettings
+from perdure.engines.llamacpp_constraint import primed_text
 from perdure.engines.llamacpp_launch import Child, ServerPlan
 from perdure.engines.llamacpp_process import LlamaProcess, how_it_ended
 from perdure.errors import BadRequest, ContextTooLong, EngineFailed
@@ -59,6 +60,7 @@ class LlamaCpp:
         self._process: LlamaProcess | None = None
         self._card: ModelCard | None = None
         self._has_template = False
+        self._guided = False
 
     @property
     def card(self) -> ModelCard:
@@ -89,6 +91,7 @@ class LlamaCpp:
         try:
             await process.start()
             props = await process.child.http.props()
+            self._guided = await process.child.http.guided()
         except BaseException:
             await self.close()
             raise
@@ -101,17 +104,16 @@ class LlamaCpp:
 
     async def prepare(self, call: Call) -> Prepared:
         http = self._running().http
+        primed = primed_text(call, guided=self._guided)
         messages = render(call.items, call.tools)
         text = await http.apply_template(messages) if self._has_template else render_plain(messages)
-        if call.tool_choice.mode == "required":
-            text += call_opening(call.tool_choice.allowed or tuple(t.name for t in call.tools))
-        prompt = await http.tokenize(text)
+        prompt = await http.tokenize(text + primed)
         return Prepared(call=call, prompt_token_ids=prompt, max_output_tokens=self._room(call, len(prompt)))
 
     async def stream(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
         child = self._running()
         try:
-            async with contextlib.aclosing(answer(child.http, prepared)) as events:
+            async with contextlib.aclosing(answer(child.http, prepared, guided=self._guided)) as events:
                 async for event in events:
                     yield event
         except EngineFailed as failure:

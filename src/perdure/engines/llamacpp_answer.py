@@ -2,130 +2,156 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import msgspec
 
-from perdure.dialects.item import (
-    ArgumentsDelta,
-    CallStarted,
-    Event,
-    Finished,
-    TextDelta,
-    Usage,
-)
+from perdure.dialects.item import Call, Event, Finished, Usage
+from perdure.engines.call_reader import AnswerReader
 from perdure.engines.engine import Prepared
+from perdure.engines.llamacpp_constraint import Attempt, Constraint, constrain, fits, parameters_of
 from perdure.engines.llamacpp_http import Chunk, LlamaHttp
-from perdure.errors import EngineFailed
+from perdure.errors import BadRequest, EngineFailed
 from perdure.rng import new_id
 
+SEEDS = 0xFFFFFFFF  # llama.cpp takes 32 bits, and the last of them for "draw one"
 
-async def answer(http: LlamaHttp, prepared: Prepared) -> AsyncGenerator[Event, None]:
+_FIELDS = ["content", "stop", "stop_type", "stopping_word", "tokens_predicted", "truncated", "timings"]
+
+
+@dataclass(slots=True)
+class _Spent:
+    """What the attempts have cost so far; only the one that runs adds to it."""
+
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+    cached_tokens: int | None = None
+
+    def add(self, chunk: Chunk) -> None:
+        self.prefill_ms += chunk.timings.prompt_ms
+        self.decode_ms += chunk.timings.predicted_ms
+        if self.cached_tokens is None:  # later attempts find what the first one computed
+            self.cached_tokens = chunk.timings.cache_n
+
+
+@dataclass(slots=True)
+class _Answer:
+    """One attempt's answer, and whether it kept what was promised."""
+
+    reader: AnswerReader
+    last: Chunk = field(default_factory=Chunk)
+
+    def kept(self, call: Call, constraint: Constraint) -> bool:
+        if self.reader.called:
+            if not self.reader.complete:
+                return False
+            schema = parameters_of(call, self.reader.name or "")
+            return call.tool_choice.mode != "required" or _fits(schema, self.reader.arguments)
+        if call.output_schema is None or call.tool_choice.mode == "required":
+            return not constraint.checked
+        return _fits(call.output_schema, self.reader.text)
+
+
+async def answer(http: LlamaHttp, prepared: Prepared, *, guided: bool) -> AsyncGenerator[Event, None]:
+    """The events of the answer to `prepared`.
+
+    What is promised to fit a schema is shown as it comes when it surely will, and else when it does.
+    """
     call = prepared.call
-    body = request_body(prepared)
-    forced = call.tool_choice.mode == "required"
-    tools: list[Any] = []
-    if forced:
-        names = call.tool_choice.allowed or tuple(t.name for t in call.tools)
-        tools = [t for t in call.tools if t.name in names]
-        body["grammar"] = _grammar(tools)
-        body["stop"] = []
-    elif call.output_schema is not None:
-        body["grammar"] = f"%llguidance {{}}\nstart: %json {_compact(call.output_schema)}"
-    text = ""
-    async with aclosing(http.completion(body)) as chunks:
-        async for chunk in chunks:
-            if chunk.content and not forced:
-                yield TextDelta(text=chunk.content)
-            text += chunk.content
-            if chunk.stop:
-                if forced:
-                    for event in _call_events(text, tools):
-                        yield event
-                yield _finished(chunk, len(prepared.prompt_token_ids), forced)
-
-
-def _call_events(text: str, tools: list[Any]) -> list[Event]:
-    opening = f'{{"name":"{tools[0].name}","arguments' if len(tools) == 1 else '{"name'
-    try:
-        parsed = msgspec.json.decode(opening + text)
-    except msgspec.DecodeError as error:
-        raise EngineFailed("the call was cut off; allow more output tokens") from error
-    call_id = new_id("call")
-    arguments = msgspec.json.encode(parsed["arguments"]).decode()
-    return [
-        CallStarted(call_id=call_id, name=parsed["name"]),
-        ArgumentsDelta(call_id=call_id, text=arguments),
-    ]
-
-
-def _grammar(tools: list[Any]) -> str:
-    if len(tools) == 1:
-        return f'%llguidance {{}}\nstart: "\\":" %json {_compact(tools[0].parameters)} "}}"'
-    calls = " | ".join(f"call{i}" for i in range(len(tools)))
-    rules = "\n".join(
-        f"call{i}: {_quoted(_json(tool.name)[1:] + ',')} {_quoted(chr(34) + 'arguments' + chr(34) + ':')} "
-        f'%json {_compact(tool.parameters)} "}}"'
-        for i, tool in enumerate(tools)
-    )
-    return f'%llguidance {{}}\nstart: "\\":\\"" ({calls})\n{rules}'
-
-
-def _quoted(text: str) -> str:
-    return _json(text)
-
-
-def _json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _compact(schema: dict[str, Any]) -> str:
-    return _json(
-        {
-            "additionalProperties": False,
-            **(schema or {"type": "object"}),
-            "x-guidance": {"whitespace_flexible": False},
-        }
-    )
+    constraint = constrain(call, prepared.max_output_tokens, guided=guided)
+    spent = _Spent()
+    for attempt in constraint.attempts:
+        given = _Answer(AnswerReader(new_id("call"), primed=constraint.primed, calls=constraint.calls))
+        held: list[Event] = []
+        async with aclosing(_events(http, prepared, attempt, given)) as events:
+            async for event in events:
+                if attempt.certain:
+                    yield event
+                else:
+                    held.append(event)
+        spent.add(given.last)
+        if not constraint.checked or given.kept(call, constraint):
+            for event in held:
+                yield event
+            yield _finished(prepared, given, spent)
+            return
+        if attempt.certain or attempt is constraint.attempts[-1]:
+            raise _broken_promise(constraint, prepared, given)
 
 
 def request_body(prepared: Prepared) -> dict[str, Any]:
+    """What every completion asks for; temperature and top_p alone shape the draw, as OpenAI has it."""
     sampling = prepared.call.sampling
-    return {
+    body: dict[str, Any] = {
         "prompt": prepared.prompt_token_ids,
         "n_predict": prepared.max_output_tokens,
         "stream": True,
         "cache_prompt": True,
+        "samplers": ["penalties", "temperature", "top_p"],
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "top_k": 0,
         "min_p": 0.0,
-        "samplers": ["penalties", "temperature", "top_p"],
+        "repeat_penalty": 1.0,
         "frequency_penalty": sampling.frequency_penalty,
         "presence_penalty": sampling.presence_penalty,
         "repeat_last_n": prepared.max_output_tokens,
         "ignore_eos": sampling.ignore_eos,
-        "stop": list(sampling.stop),
-        "response_fields": [
-            "content",
-            "stop",
-            "stop_type",
-            "stopping_word",
-            "tokens_predicted",
-            "truncated",
-            "timings",
-        ],
-    } | ({} if sampling.seed is None else {"seed": sampling.seed % 0xFFFFFFFF})
+        "response_fields": _FIELDS,
+    }
+    if prepared.call.tool_choice.mode != "required":  # a forced call has no text for them to be in
+        body["stop"] = list(sampling.stop)
+    if sampling.seed is not None:
+        body["seed"] = sampling.seed % SEEDS
+    return body
 
 
-def _finished(chunk: Chunk, prompt_tokens: int, called: bool) -> Finished:
-    reason = "length" if chunk.stop_type == "limit" else "tool_calls" if called else "stop"
-    timings = chunk.timings
+async def _events(
+    http: LlamaHttp, prepared: Prepared, attempt: Attempt, given: _Answer
+) -> AsyncGenerator[Event, None]:
+    async with aclosing(http.completion({**request_body(prepared), **attempt.fields})) as chunks:
+        async for chunk in chunks:
+            for event in given.reader.feed(chunk.content):
+                yield event
+            given.last = chunk
+    for event in given.reader.end():
+        yield event
+
+
+def _finished(prepared: Prepared, given: _Answer, spent: _Spent) -> Finished:
+    reason: Literal["stop", "length", "tool_calls"] = "stop"
+    if given.reader.called and given.reader.complete:
+        reason = "tool_calls"
+    elif given.last.stop_type == "limit":
+        reason = "length"
     return Finished(
         reason=reason,
         usage=Usage(
-            prompt_tokens=prompt_tokens, cached_tokens=timings.cache_n, output_tokens=chunk.tokens_predicted
+            prompt_tokens=len(prepared.prompt_token_ids),
+            cached_tokens=spent.cached_tokens or 0,
+            output_tokens=given.last.tokens_predicted,
         ),
-        prefill_s=timings.prompt_ms / 1000,
-        decode_s=timings.predicted_ms / 1000,
+        prefill_s=spent.prefill_ms / 1000,
+        decode_s=spent.decode_ms / 1000,
     )
+
+
+def _broken_promise(constraint: Constraint, prepared: Prepared, given: _Answer) -> BadRequest | EngineFailed:
+    what = "the tool call" if constraint.calls else "the answer in the response format"
+    if given.last.stop_type == "limit":
+        return BadRequest(
+            f"{what} does not fit in {prepared.max_output_tokens} output tokens; "
+            f"{constraint.enough_tokens} are surely enough",
+            param="max_output_tokens",
+        )
+    return EngineFailed(
+        f"the engine did not keep {what} to its schema; simplify the schema (patterns, uniqueItems, oneOf)"
+    )
+
+
+def _fits(schema: dict[str, Any], text: str) -> bool:
+    try:
+        return fits(schema, msgspec.json.decode(text))
+    except msgspec.DecodeError:
+        return False

@@ -86,6 +86,17 @@ class LlamaHttp:
         body = {"content": text, "add_special": True, "parse_special": True}
         return tuple(orjson.loads(await self._ask("POST", "/tokenize", body))["tokens"])
 
+    async def guided(self) -> bool:
+        """Whether the server was built with LLGuidance. One without ignores such a grammar, or refuses it."""
+        said = ""
+        body = {"prompt": "-", "n_predict": 8, "grammar": f'%llguidance {{}}\nstart: "{_CANARY}"\n'}
+        try:
+            async for chunk in self.completion({**body, "stream": True}):
+                said += chunk.content
+        except (BadRequest, EngineFailed):
+            return False
+        return said == _CANARY
+
     async def completion(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """The chunks of a generation, the last with `stop`. Closing the generator ends it in the server."""
         try:
@@ -119,6 +130,7 @@ class LlamaHttp:
         return received
 
 
+_CANARY = "~#~"
 _REPLY = aiohttp.ClientTimeout(total=REPLY_SECONDS_MAX)
 
 
