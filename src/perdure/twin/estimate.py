@@ -98,7 +98,7 @@ def estimate_row(records: Sequence[CallRecord], deployment: Deployment) -> Row:
         memory_bytes_available=available,
         status=least_sure(figures),
         rests_on=figures,
-        notes=_tool_notes(records),
+        notes=(*_state_notes(model), *_tool_notes(records)),
     )
 
 
@@ -207,6 +207,12 @@ def _exactly(seconds: float) -> Range:
 
 def _tool_s(records: Sequence[CallRecord]) -> float:
     return sum(record.tool_s or 0.0 for record in records)
+
+
+def _state_notes(model: Architecture) -> tuple[str, ...]:
+    if model.linear_attention_layers == 0:
+        return ()
+    return ("cached tokens count as reused, which its linear layers need a snapshot of their state for",)
 
 
 def _tool_notes(records: Sequence[CallRecord]) -> tuple[str, ...]:

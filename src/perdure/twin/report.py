@@ -68,7 +68,8 @@ def trace_text(records: Sequence[CallRecord]) -> str:
     output = sum(record.output_tokens for record in records)
     share = cached / prompt if prompt else 0.0
     tokens = f"{prompt:,} prompt tokens ({share:.0%} cached), {output:,} output tokens"
-    return f"{len(records):,} model calls: {tokens}"
+    sessions = len({record.session for record in records})
+    return f"{len(records):,} model calls in {sessions:,} session{'s' * (sessions > 1)}: {tokens}"
 
 
 def report(rows: Sequence[Row], records: Sequence[CallRecord]) -> Group:
@@ -76,7 +77,8 @@ def report(rows: Sequence[Row], records: Sequence[CallRecord]) -> Group:
     ranged = any(row.times and row.times.job_s.low < row.times.job_s.high for row in rows)
     reading = f"{READING} {RANGE_READING}" if ranged else READING
     notes = [Padding(Text(note), (0, 0, 0, 2)) for note in footnotes(rows)]
-    return Group(Text(trace_text(records)), rows_table(rows), *notes, Text(reading))
+    blank = Text()
+    return Group(Text(trace_text(records)), blank, rows_table(rows), blank, *notes, blank, Text(reading))
 
 
 def render(rows: Sequence[Row], records: Sequence[CallRecord], *, width: int = 120) -> str:
