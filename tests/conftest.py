@@ -7,6 +7,11 @@ from collections import defaultdict
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# A deadline for one example would be a wall-clock threshold, and this machine is shared.
+settings.register_profile("perdure", deadline=None)
+settings.load_profile("perdure")
 
 # Seconds that each suite may take on two cores, so that `make test` stays under 15 minutes for good. A suite
 # over its budget is printed as such; it is a reason to look, not a failure, because this machine is noisy.

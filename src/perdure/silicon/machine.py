@@ -39,12 +39,20 @@ def probe_machine(*, working_set_bytes: int = WORKING_SET_BYTES) -> Entry:
         program = Path(folder) / "peak"
         _compile(compiler, program)
         flop_per_s, bytes_per_s = _run(program, cores, size_bytes // cores)
-    how = f"measured now on {cores} cores, best of several rounds"
-    reading = f"{how}, reading {bytes_text(size_bytes)} over and over"
+    return machine_entry(
+        flop_per_s=flop_per_s,
+        bytes_per_s=bytes_per_s,
+        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        how=f"measured now on {cores} cores, best of several rounds of {bytes_text(size_bytes)}",
+    )
+
+
+def machine_entry(*, flop_per_s: float, bytes_per_s: float, memory_bytes: float, how: str) -> Entry:
+    """This machine as a chip of those peaks; `how` says how they were measured."""
     figures = (
-        _figure("memory", _memory_bytes(), SIZE, "gb", "what the operating system reports"),
-        _figure("memory_bandwidth", bytes_per_s, BANDWIDTH, "gb_per_s", reading),
-        _figure("fp32_dense", flop_per_s, COMPUTE, "gflop_per_s", f"{how}, FP32 multiply-adds"),
+        _figure("memory", memory_bytes, SIZE, "gb", "what the operating system reports"),
+        _figure("memory_bandwidth", bytes_per_s, BANDWIDTH, "gb_per_s", how),
+        _figure("fp32_dense", flop_per_s, COMPUTE, "gflop_per_s", f"FP32 multiply-adds, {how}"),
         _figure("launch", 0.0, TIME, "us", "a processor calls a function; it launches nothing"),
     )
     return Entry(
@@ -70,10 +78,6 @@ def _figure(quantity: str, value: float, dimension: Dimension, unit: str, source
         scale=dimension.units[unit].scale,
         more_is_faster=dimension.more_is_faster,
     )
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _compile(compiler: Path, program: Path) -> None:
