@@ -125,6 +125,13 @@ def test_equal_hashes_mean_equal_prefixes(prefix: list[int], one: list[int], oth
     assert sum(a == b for a, b in pairs) == common // BLOCK_TOKENS
 
 
+@given(tokens=st.lists(st.integers(0, 300_000), min_size=128, max_size=400))
+def test_a_hash_stands_for_the_whole_prefix(tokens: list[int]) -> None:
+    """Law: another first token changes the hash of every block, not of the first alone."""
+    other = [tokens[0] + 1, *tokens[1:]]
+    assert not set(block_hashes(tokens, b"salt")) & set(block_hashes(other, b"salt"))
+
+
 def test_another_salt_gives_other_hashes() -> None:
     """Without the salt nobody can test a guessed prompt against a trace."""
     assert block_hashes(range(64), b"one") != block_hashes(range(64), b"two")
