@@ -1,13 +1,15 @@
 /* Times one attention kernel and checks it against a float64 reference. Trusted; the kernel is not.
  *
- *     harness KERNEL.so REPEATS CALL_LIMIT_S BUDGET_S     with "NONCE SEED" on stdin
+ *     harness KERNEL.so REPEATS CALL_LIMIT_S BUDGET_S     with "R S SEED" on stdin
  *
  * The kernel runs in a child process; this process makes the inputs, reads the clock, checks the answers and
- * alone holds the pipe on which the one line of JSON leaves. What the child is kept from:
- *   - printing: its stdin, stdout and stderr are /dev/null, and this process cannot be traced or opened
- *     through /proc; the nonce, without which the line is worth nothing, comes on stdin and stays here;
- *   - remembering answers: every call gets new inputs, written while the child is stopped, and an output
+ * prints a seal and one line of JSON. What the child is kept from:
+ *   - forging: the seal is a one-time code over the line under the secret R and S, which come on stdin and never
+ *     leave this process; it cannot be traced or opened through /proc. Whoever gets at our stdout all the same
+ *     can spoil the line, which then scores nothing, but cannot make another;
+ *   - remembering answers: every call gets new inputs, written while all its threads are stopped, and an output
  *     buffer full of NaN;
+ *   - working beside: it may start threads but no processes, which a stop would miss;
  *   - reading answers: the reference is computed here, from a private copy of the inputs;
  *   - finishing late: the output is copied the moment the child says that it is done;
  *   - writing files: its file size limit is zero.
@@ -17,10 +19,15 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <math.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +35,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -48,6 +56,15 @@ static const double TOLERANCE = 1e-3;
 static const float QUERY_SCALE = 6.0f;
 
 enum { MEMORY_FD = 10, GO_FD = 11, DONE_FD = 12 };
+enum { READY = 255, NO_FUNCTION = 254, NOT_CONFINED = 253 };
+
+#if defined(__x86_64__)
+#define ARCHITECTURE AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define ARCHITECTURE AUDIT_ARCH_AARCH64
+#else
+#error "say which AUDIT_ARCH this is"
+#endif
 
 static float *shared, *private, *answer;
 static size_t shared_floats;
@@ -64,13 +81,43 @@ static double now_s(void) {
 
 /* ---- the child: runs the kernel when told ---- */
 
-static int child(const char *library) {
+/* No files, and threads but no processes: clone3, whose flags a filter cannot see, is said not to exist. */
+static int confine(void) {
+    enum { REFUSE = SECCOMP_RET_ERRNO | EPERM, ABSENT = SECCOMP_RET_ERRNO | ENOSYS };
+    struct sock_filter program[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, REFUSE),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0x40000000, 0, 1), /* the x32 numbers */
+        BPF_STMT(BPF_RET | BPF_K, REFUSE),
+#ifdef SYS_fork
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fork, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, REFUSE),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_vfork, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, REFUSE),
+#endif
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, ABSENT),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 1, 0),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, CLONE_THREAD, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        BPF_STMT(BPF_RET | BPF_K, REFUSE),
+    };
+    struct sock_fprog filter = {sizeof program / sizeof program[0], program};
     struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_FSIZE, &none);
+    return setrlimit(RLIMIT_FSIZE, &none) || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter);
+}
+
+static int child(const char *library) {
+    int loose = confine();
     shared = mmap(NULL, shared_floats * sizeof(float), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, MEMORY_FD, 0);
-    void *loaded = shared == MAP_FAILED ? NULL : dlopen(library, RTLD_NOW);
+    void *loaded = loose || shared == MAP_FAILED ? NULL : dlopen(library, RTLD_NOW);
     attention_t attention = loaded ? (attention_t)dlsym(loaded, "attention") : NULL;
-    unsigned char which = attention ? 255 : 254;
+    unsigned char which = loose ? NOT_CONFINED : attention ? READY : NO_FUNCTION;
     for (;;) {
         if (write(DONE_FD, &which, 1) != 1 || read(GO_FD, &which, 1) != 1) return 0;
         const struct shape *s = &SHAPES[which];
@@ -189,7 +236,8 @@ static int start(const char *self, const char *library, double limit_s) {
     close(go[0]), close(done[1]);
     go_fd = go[1], done_fd = done[0];
     int said = hear(limit_s, "while loading");
-    if (said == 254) return fail("there is no function `attention`, or a symbol is missing");
+    if (said == NOT_CONFINED) return fail("the kernel cannot be confined: this system lacks seccomp");
+    if (said == NO_FUNCTION) return fail("there is no function `attention`, or a symbol is missing");
     return said < 0 ? -1 : 0;
 }
 
@@ -242,6 +290,14 @@ static int measure(int which, int repeats, double limit_s, double budget_s, doub
     return 0;
 }
 
+/* A one-time code: the text as a polynomial at R over the integers modulo 2^61 - 1, plus S. */
+static uint64_t sealed(const char *text, uint64_t r, uint64_t s) {
+    const uint64_t prime = ((uint64_t)1 << 61) - 1;
+    unsigned __int128 sum = 0;
+    for (; *text; text++) sum = (sum + (unsigned char)*text) * r % prime;
+    return (uint64_t)((sum + s) % prime);
+}
+
 int main(int argc, char **argv) {
     for (int i = 0; i < SHAPE_COUNT; i++) {
         size_t floats = 2 * q_floats(&SHAPES[i]) + 2 * k_floats(&SHAPES[i]);
@@ -250,9 +306,8 @@ int main(int argc, char **argv) {
     if (argc == 3 && !strcmp(argv[1], "--child")) return child(argv[2]);
     prctl(PR_SET_DUMPABLE, 0);
     signal(SIGPIPE, SIG_IGN);
-    char nonce[65];
-    unsigned long long seed;
-    if (argc != 5 || scanf("%64s %llu", nonce, &seed) != 2) return 2;
+    unsigned long long r, s, seed;
+    if (argc != 5 || scanf("%llu %llu %llu", &r, &s, &seed) != 3) return 2;
     int repeats = atoi(argv[2]) < REPEATS_MAX ? atoi(argv[2]) : REPEATS_MAX;
     double limit_s = atof(argv[3]), budget_s = atof(argv[4]), seconds[SHAPE_COUNT] = {0}, worst = 0;
     stream = seed;
@@ -262,9 +317,11 @@ int main(int argc, char **argv) {
     for (int i = 0; i < SHAPE_COUNT && !failed; i++)
         failed = measure(i, repeats, limit_s, budget_s, &seconds[i], &worst);
     if (runner > 0) kill(runner, SIGKILL), waitpid(runner, NULL, 0);
-    printf("{\"nonce\":\"%s\",\"ok\":%s,\"reason\":\"%s\",\"error\":%.3e,\"seconds\":[", nonce,
-           failed ? "false" : "true", failure, isfinite(worst) ? worst : -1.0);
-    for (int i = 0; i < SHAPE_COUNT; i++) printf("%s%.9f", i ? "," : "", seconds[i]);
-    printf("]}\n");
+    char line[512 + 32 * SHAPE_COUNT];
+    int end = sprintf(line, "{\"ok\":%s,\"reason\":\"%s\",\"error\":%.3e,\"seconds\":[", failed ? "false" : "true",
+                      failure, isfinite(worst) ? worst : 1e9);
+    for (int i = 0; i < SHAPE_COUNT; i++) end += sprintf(line + end, "%s%.9f", i ? "," : "", seconds[i]);
+    strcpy(line + end, "]}");
+    printf("%llu %s\n", (unsigned long long)sealed(line, r, s), line);
     return 0;
 }

@@ -30,7 +30,7 @@ CALL_S_MAX = 2.0
 SHAPE_S_MAX = 0.1
 SOURCE_CHARS_MAX = 200_000
 REPEATS_MAX = 25
-SEED_BITS = 60
+PRIME = 2**61 - 1  # of the harness's one-time code
 
 Line = TypeVar("Line")
 
@@ -53,20 +53,6 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 class Peak(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine reached on all threads, doing nothing else."""
 
-    flops_per_s: float
-    read_bytes_per_s: float
-
-
-class _HarnessLine(msgspec.Struct, frozen=True, kw_only=True):
-    nonce: str
-    ok: bool
-    reason: str
-    error: float
-    seconds: tuple[float, ...]
-
-
-class _PeakLine(msgspec.Struct, frozen=True, kw_only=True):
-    nonce: str
     flops_per_s: float
     read_bytes_per_s: float
 
@@ -134,12 +120,11 @@ class Bench:
         """Measured now: the best of several rounds."""
         width = vector_floats_max(cpu_flags())
         program = self._build("peak", [f"-DVECTOR={width}", str(self._folder / "peak.c")])
-        nonce = new_secret()
-        ended = self._sandbox.run([str(program), str(usable_cores())], stdin=nonce, timeout_s=HARNESS_S_MAX)
-        line = _decode(ended, _PeakLine)
-        if line is None or line.nonce != nonce:
+        ended = self._sandbox.run([str(program), str(usable_cores())], timeout_s=HARNESS_S_MAX)
+        peak = _decode(ended.stdout, Peak)
+        if peak is None:
             raise SandboxUnavailable(f"the peak could not be measured: {_why(ended)}")
-        return Peak(flops_per_s=line.flops_per_s, read_bytes_per_s=line.read_bytes_per_s)
+        return peak
 
     def _compile_and_time(self, source: str, key: str) -> Measured:
         if len(source) > SOURCE_CHARS_MAX:
@@ -157,17 +142,16 @@ class Bench:
             library.unlink(missing_ok=True)
 
     def _time(self, harness: Path, library: Path) -> Measured:
-        """Run the harness. Without a line that carries this call's nonce the kernel scores nothing."""
-        nonce = new_secret()
-        seed = int(sha256(nonce + "seed"), 16) % 2**SEED_BITS
+        """Run the harness. Without a line under this call's seal the kernel scores nothing."""
+        secret = new_secret()
+        r, s, seed = (int(sha256(secret + purpose), 16) % PRIME for purpose in ("r", "s", "seed"))
         argv = [str(harness), str(library), str(self._repeats), str(CALL_S_MAX), str(SHAPE_S_MAX)]
-        ended = self._sandbox.run(argv, stdin=f"{nonce} {seed}\n", timeout_s=HARNESS_S_MAX)
-        line = _decode(ended, _HarnessLine)
-        if line is None or line.nonce != nonce:
-            return Measured(ok=False, reason=f"the harness was stopped: {_why(ended)}")
-        if not line.ok:
-            return Measured(ok=False, reason=line.reason, error=line.error)
-        return Measured(ok=True, error=line.error, seconds=line.seconds)
+        ended = self._sandbox.run(argv, stdin=f"{r} {s} {seed}\n", timeout_s=HARNESS_S_MAX)
+        seal, _, line = ended.stdout.strip().partition(" ")
+        measured = _decode(line, Measured)
+        if measured is None or seal != str(_sealed(line, r, s)):
+            return Measured(ok=False, reason=f"no result that the harness signed: {_why(ended)}")
+        return measured if measured.ok else Measured(ok=False, reason=measured.reason, error=measured.error)
 
     def _build_harness(self) -> Path:
         shapes = ",".join(
@@ -235,9 +219,17 @@ def _write(path: Path, content: bytes) -> None:
     os.replace(beside, path)
 
 
-def _decode(ended: Completed, kind: type[Line]) -> Line | None:
+def _sealed(line: str, r: int, s: int) -> int:
+    """The harness's one-time code over its line; only who knows r and s can make it."""
+    total = 0
+    for byte in line.encode():
+        total = (total + byte) * r % PRIME
+    return (total + s) % PRIME
+
+
+def _decode(line: str, kind: type[Line]) -> Line | None:
     try:
-        return msgspec.json.decode(ended.stdout, type=kind)
+        return msgspec.json.decode(line, type=kind)
     except msgspec.DecodeError:
         return None
 

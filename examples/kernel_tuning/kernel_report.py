@@ -71,8 +71,9 @@ def summary(result: dict[str, Any]) -> str:
     chance = result["random_search"]
     lines = [
         f"best kernel {result['speedup_geomean']:.1f}x the baseline "
-        f"(prefill {result['speedup_prefill']:.1f}x, decode {result['speedup_decode']:.1f}x), {result['gflops_geomean']:.0f} GFLOP/s, "
-        f"{result['peak_share']:.0%} of the measured peak of {result['peak_gflops']:.0f}",
+        f"(prefill {result['speedup_prefill']:.1f}x, decode {result['speedup_decode']:.1f}x), "
+        f"{result['gflops_geomean']:.0f} GFLOP/s, {result['peak_share']:.0%} of the measured peak "
+        f"of {result['peak_gflops']:.0f}",
         f"random search, {len(chance['seeds'])} seeds of {chance['evaluations_each']}: "
         f"{chance['min']:.1f}x / {chance['median']:.1f}x / {chance['max']:.1f}x (min, median, max)",
         f"the model {'beat' if result['beats_random_search'] else 'did NOT beat'} random search: "

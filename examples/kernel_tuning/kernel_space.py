@@ -75,18 +75,17 @@ class Space:
 
     def parse(self, arguments: dict[str, Any]) -> Point:
         """The point that `arguments` name, or BadRequest that names the wrong field and its legal values."""
+        chosen: dict[str, Any] = {}
         for name, values in self.values.items():
-            if not any(
-                arguments.get(name) == one and type(arguments.get(name)) is type(one) for one in values
-            ):
+            given = arguments.get(name)
+            if isinstance(given, bool) or given not in values:
                 legal = ", ".join(str(one) for one in values)
-                raise BadRequest(
-                    f"{name}={arguments.get(name)!r} is not legal; use one of {legal}", param=name
-                )
+                raise BadRequest(f"{name}={given!r} is not legal; use one of {legal}", param=name)
+            chosen[name] = values[values.index(given)]  # 8.0 is 8 in JSON
         unknown = sorted(set(arguments) - set(self.values))
         if unknown:
             raise BadRequest(f"{unknown[0]!r} is not a parameter; there are {', '.join(self.values)}")
-        return msgspec.convert(arguments, Point)
+        return msgspec.convert(chosen, Point)
 
     def draw(self, rng: Rng) -> Point:
         """A point drawn uniformly."""

@@ -1,6 +1,6 @@
 /* What this machine can do at most: float32 multiply-adds and bytes read, each per second, on all threads.
  *
- *     peak THREADS      with the nonce on stdin; -DVECTOR=floats per vector
+ *     peak THREADS      compiled with -DVECTOR=floats per vector
  *
  * A register block of independent multiply-adds keeps every unit busy and touches no memory; the best of several
  * rounds counts, because a peak is what the machine reached, not what it reaches on average.
@@ -86,9 +86,8 @@ static double best_s(void *(*work)(void *), int threads, struct task *tasks) {
 }
 
 int main(int argc, char **argv) {
-    char nonce[65];
     int threads = argc == 2 ? atoi(argv[1]) : 0;
-    if (threads < 1 || threads > THREADS_MAX || scanf("%64s", nonce) != 1) return 2;
+    if (threads < 1 || threads > THREADS_MAX) return 2;
     struct task *tasks = calloc((size_t)threads, sizeof *tasks);
     for (int t = 0; t < threads; t++) {
         tasks[t].memory = aligned_alloc(64, BYTES_PER_THREAD);
@@ -97,6 +96,6 @@ int main(int argc, char **argv) {
     }
     double flops = 2.0 * VECTOR * CHAINS * STEPS * threads / best_s(multiply, threads, tasks);
     double bytes = (double)BYTES_PER_THREAD * threads / best_s(read_all, threads, tasks);
-    printf("{\"nonce\":\"%s\",\"flops_per_s\":%.6e,\"read_bytes_per_s\":%.6e}\n", nonce, flops, bytes);
+    printf("{\"flops_per_s\":%.6e,\"read_bytes_per_s\":%.6e}\n", flops, bytes);
     return 0;
 }

@@ -6,18 +6,16 @@ from typing import Annotated, Any
 
 import msgspec
 
-_HERE = str(Path(__file__).resolve().parent)
-if _HERE not in sys.path:
-    sys.path.append(_HERE)  # the agent's other files; AGENT.toml may be run from anywhere
+sys.path.append(str(Path(__file__).resolve().parent))  # the other files of this agent
 
-from kernel_measure import SOURCE_CHARS_MAX, Bench, Measured, sha256  # noqa: E402
-from kernel_record import Evaluation, Record  # noqa: E402
-from kernel_report import conclude  # noqa: E402
-from kernel_search import score  # noqa: E402
-from kernel_shapes import geomean, of_phase, speedups  # noqa: E402
-from kernel_space import machine_space, source_of, written  # noqa: E402
+from kernel_measure import SOURCE_CHARS_MAX, Bench, Measured, sha256
+from kernel_record import Evaluation, Record
+from kernel_report import conclude
+from kernel_search import score
+from kernel_shapes import geomean, of_phase, speedups
+from kernel_space import machine_space, source_of, written
 
-from perdure.agents.tools import Effect, Finish, ToolContext, tool  # noqa: E402
+from perdure.agents.tools import Effect, Finish, ToolContext, tool
 
 SPACE = machine_space()
 NOTE_CHARS_MAX = 200
@@ -81,7 +79,7 @@ def submit(context: ToolContext) -> Finish:
 
 
 def choose(context: ToolContext) -> tuple[str, ...]:
-    """Which tools may be called next: evaluations, others now and then, submit once evaluations are used up."""
+    """Which tools may be called next: evaluations, others now and then, submit when none is left."""
     if Record(context).used_up:
         return ("submit",)
     evaluating = ("evaluate", "evaluate_source") if context.settings["allow_source"] else ("evaluate",)
