@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perdure import Agent, Effect, Session, ToolContext, tool
+from perdure import Agent, Session, ToolContext
 from perdure.clock import SystemClock
 from perdure.config import read_places
 from perdure.errors import NotFound
@@ -44,79 +44,32 @@ class MortalJournal(Journal):
         return written
 
 
-class World:
-    """What the session does to the world, and where the process dies inside a tool."""
+class MortalWorld:
+    """Does what the tools do, and dies before or after the effect where the test says so."""
 
-    def __init__(self, folder: Path, how: Sequence[str]) -> None:
-        self._folder = folder
+    def __init__(self, how: Sequence[str]) -> None:
+        self._tools = sys.modules["perdure_agent_tools"]
+        self._act = self._tools.act
         self._how = how
         self._calls = 0
+        self._tools.act = self.act
 
-    def lines(self, name: str) -> list[str]:
-        path = self._folder / name
-        return path.read_text().splitlines() if path.exists() else []
-
-    def act(self, name: str, key: str) -> None:
-        """Write one line into the world, dying before or after it where the test says so."""
+    def act(self, context: ToolContext, name: str) -> None:
         self._calls += 1
         here = self._how[0] == "inside" and int(self._how[1]) == self._calls
         if here and self._how[2] == "begin":
             die()
-        with (self._folder / name).open("a") as file:
-            file.write(f"{key}\n")
+        self._act(context, name)
         if here and self._how[2] == "end":
             die()
 
 
-def agent(world: World, turns: str) -> Agent:
-    """Five tools, one of each class of effect."""
-
-    @tool(effect=Effect.REPEATABLE)
-    def look(context: ToolContext, n: int) -> str:
-        """Look at the world: no effect, so it may be done again."""
-        world.act("look", context.key)
-        return f"looked {n}"
-
-    @tool(effect=Effect.TRANSACTIONAL)
-    def count(context: ToolContext, n: int) -> str:
-        """Add to the session's own counter."""
-        world.act("count", context.key)
-        context.state["counter"] = context.state.get("counter", 0) + n
-        return f"counter {context.state['counter']}"
-
-    @tool(effect=Effect.KEYED)
-    def pay(context: ToolContext, n: int) -> str:
-        """Pay: the other side keeps the keys it has seen and does each once."""
-        if context.key not in world.lines("pay"):
-            world.act("pay", context.key)
-        return f"paid {n}"
-
-    def was_sent(context: ToolContext, n: int) -> str | None:
-        return f"sent {n}" if context.key in world.lines("send") else None
-
-    @tool(effect=Effect.VERIFIABLE, verify=was_sent)
-    def send(context: ToolContext, n: int) -> str:
-        """Send a letter: whether it arrived can be looked up."""
-        world.act("send", context.key)
-        return f"sent {n}"
-
-    @tool(effect=Effect.BLIND)
-    def shout(context: ToolContext, n: int) -> str:
-        """Shout: nobody can tell afterwards."""
-        world.act("shout", context.key)
-        return f"shouted {n}"
-
-    return Agent.define(
-        name="mortal",
-        model="scripted",
-        goal=f"Use every tool in turn. Calls in all: {turns}",
-        tools=[look, count, pay, send, shout],
-    )
-
-
 def main() -> None:
-    home, base_url, folder, run_id, turns, how = sys.argv[1:]
-    world = World(Path(folder), how.split(":"))
+    home, base_url, world, run_id, turns, how = sys.argv[1:]
+    agent = Agent.load(
+        Path(__file__).parent / "five", settings=[f"world={world}"], goal=f"Calls in all: {turns}"
+    )
+    MortalWorld(how.split(":"))
     places = read_places({"PERDURE_HOME": home})
     journal = MortalJournal(places.journal_file, how.split(":"))
     known: dict[str, Any] = {
@@ -128,9 +81,9 @@ def main() -> None:
     try:
         journal.stream(run_id)
     except NotFound:
-        session = Session.start(agent(world, turns), run_id=run_id, **known)
+        session = Session.start(agent, run_id=run_id, **known)
     else:
-        session = Session.open(run_id, agent=agent(world, turns), **known)
+        session = Session.open(run_id, agent=agent, **known)
     print("begins", flush=True)
     print(session.run().status)
 

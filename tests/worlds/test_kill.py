@@ -8,7 +8,6 @@ import sys
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from perdure.clock import SystemClock
 from perdure.config import read_places
 from perdure.journal.event import EffectState
 from perdure.journal.store import Journal
+from tests.worlds.conftest import ScriptedServer
 
 HERE = Path(__file__).parent
 TURNS = 5  # one call of each class of effect
@@ -69,24 +69,10 @@ class World:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(scripted: ScriptedServer, tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("kill")
-    announce = folder / "announce"
-    words = [sys.executable, str(HERE / "scripted_server.py"), str(folder / "server"), str(announce)]
-    with subprocess.Popen([*words, str(os.getpid())], stderr=subprocess.DEVNULL) as server:
-        try:
-            for _ in range(600):
-                if announce.exists():
-                    break
-                assert server.poll() is None
-                time.sleep(0.05)
-            said = json.loads(announce.read_text())
-            (folder / "world").mkdir()
-            yield World(
-                home=folder / "home", folder=folder / "world", base_url=said["base_url"], key=said["api_key"]
-            )
-        finally:
-            server.terminate()
+    (folder / "world").mkdir()
+    return World(home=folder / "home", folder=folder / "world", base_url=scripted.base_url, key=scripted.key)
 
 
 def told(journal: Journal, run_id: str) -> list[tuple[str, Any]]:
