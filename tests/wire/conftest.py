@@ -1,11 +1,14 @@
 """A server on a loopback port, with an engine that says what the test tells it to."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import openai
+import orjson
 import pytest
 
 from perdure.clock import SystemClock
@@ -59,3 +62,34 @@ async def served(serving: Serving) -> AsyncIterator[Served]:
     """A server whose engine repeats the last thing said."""
     async with serving() as running:
         yield running
+
+
+@pytest.fixture
+def raw() -> Callable[[Served], AbstractAsyncContextManager[Callable]]:
+    """`async with raw(served) as ask`: `ask(body, key)` gives status, headers and bytes."""
+
+    @asynccontextmanager
+    async def raw(served: Served) -> AsyncIterator[Callable]:
+        async with aiohttp.ClientSession() as http:
+
+            async def ask(body, key="k1", path="/chat/completions", api_key=served.key):
+                headers = {"authorization": f"Bearer {api_key}", "idempotency-key": key}
+                url = served.base_url + path
+                async with http.post(url, data=orjson.dumps(body), headers=headers) as answer:
+                    return answer.status, answer.headers, await answer.read()
+
+            yield ask
+
+    return raw
+
+
+@pytest.fixture
+def until() -> Callable:
+    """`await until(condition)`: wait for what another task brings about."""
+
+    async def until(condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while not condition():  # noqa: ASYNC110  the condition is another's, and sends no event
+                await asyncio.sleep(0.002)
+
+    return until

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
+from perdure.cli.fetch import model_here
 from perdure.clock import Clock, SystemClock
 from perdure.config import Places, read_places
 from perdure.engines.engine import Engine
@@ -42,10 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="port to listen on; 0 takes any free one (default: 8000)",
     )
     add(
-        "--window", type=int, metavar="TOKENS", help="prompt and answer of one request (default: the model's)"
+        "--window",
+        type=_count,
+        metavar="TOKENS",
+        help="prompt and answer of one request (default: the model's)",
     )
-    add("--slots", type=int, default=DEFAULT_SLOTS, help="requests that run at once (default: 2)")
-    add("--threads", type=int, help="cores for the model (default: all that this process may use)")
+    add("--slots", type=_count, default=DEFAULT_SLOTS, help="requests that run at once (default: 2)")
+    add("--threads", type=_count, help="cores for the model (default: all that this process may use)")
     add("--llama-server", type=Path, metavar="PROGRAM", help="another llama-server than the one built in")
     add("--tls-cert", type=Path, metavar="FILE", help="certificate chain (PEM), to serve https")
     add("--tls-key", type=Path, metavar="FILE", help="private key of the certificate (PEM)")
@@ -54,6 +58,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--quiet", action="store_true", help="no banner and no line per request")
     add("--announce", type=Path, metavar="FILE", help="write address, pid and model to FILE once ready")
     add("--parent-pid", type=int, metavar="PID", help="end when the process PID ends")
+
+
+def _count(text: str) -> int:
+    """A whole number from 1 up, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is too few; give 1 or more")
+    return number
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -85,15 +97,14 @@ def _engine(arguments: argparse.Namespace, places: Places, clock: Clock) -> Engi
     model: str = arguments.model
     if model == "scripted" or model.startswith("scripted:"):
         return ScriptedEngine(clock=clock, slots=arguments.slots, delay_s=_delay_s(model))
-    model_file = _model_file(arguments, places)
+    file = model_here(model, places, yes=arguments.yes, command=f"perdure serve --model {shlex.quote(model)}")
     return LlamaCpp(
-        model_file=model_file,
-        model_id=model_file.stem if ":" in model else model,
+        model_file=file.path,
+        model_id=model,
         window_tokens=arguments.window,
         slots=arguments.slots,
         threads=arguments.threads,
         llama_server=arguments.llama_server,
-        log_file=places.data_dir / "logs" / "llama-server.log",
         clock=clock,
     )
 
@@ -105,13 +116,6 @@ def _delay_s(model: str) -> float:
         return float(seconds or 0)
     except ValueError as error:
         raise BadRequest(f"--model {model}: give seconds per token, as in scripted:0.05") from error
-
-
-def _model_file(arguments: argparse.Namespace, places: Places) -> Path:
-    model: str = arguments.model
-    if model.startswith("file:"):
-        return Path(model.removeprefix("file:")).expanduser()
-    raise BadRequest(f"no model {model!r}; give a GGUF file: perdure serve --model file:PATH.gguf")
 
 
 def _tls(arguments: argparse.Namespace) -> Tls | None:

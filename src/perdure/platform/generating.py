@@ -84,6 +84,13 @@ class _Progress:
     tool: str | None = None
 
 
+def break_off(answer: Answer, work: Work, error: PerdureError) -> None:
+    """End an answer with an error: inside its stream where that has begun, else in place of the answer."""
+    if answer.started:
+        answer.write(work.rendering.broken(error))
+    answer.fail(error)
+
+
 Commit = Callable[[StoredResponse | None, Answer, bytes], Awaitable[None]]
 """Keeps what the finished answer leaves behind, before its last byte is handed out."""
 
@@ -111,11 +118,7 @@ class Generation:
             await self._generate(work, answer, commit)
         except PerdureError as error:
             logger.warning("a call of %s broke: %s: %s", work.call.model, error.code, error.message)
-            if not answer.started:
-                answer.fail(error)
-                return
-            answer.write(work.rendering.broken(error))
-            answer.finish()
+            break_off(answer, work, error)
 
     async def _generate(self, work: Work, answer: Answer, commit: Commit) -> None:
         line = self.line(work.call.model)

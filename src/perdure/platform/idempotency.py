@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from perdure.clock import Clock
 from perdure.errors import BadRequest, Conflict, PerdureError, Unavailable
 from perdure.platform.answer import Answer, Head
-from perdure.platform.generating import Generation, Work
+from perdure.platform.generating import Generation, Work, break_off
 from perdure.platform.limits import (
     IDEMPOTENCY_KEY_CHARACTERS_MAX,
     PURGE_EVERY_S,
@@ -95,15 +95,13 @@ class Answers:
             answer.fail(error)
         except Exception:  # the edge of the task: whatever broke must not take the server with it
             logger.exception("a request for %s broke", work.call.model)
-            error = PerdureError("the server failed to answer; its log says why")
-            if answer.started:
-                answer.write(work.rendering.broken(error))
-            answer.fail(error)
+            break_off(answer, work, PerdureError("the server failed to answer; its log says why"))
         finally:
             if claim is not None and self._claimed.get((claim.workspace, claim.key), ("", None))[1] is answer:
                 del self._claimed[claim.workspace, claim.key]
             if not answer.done:
-                answer.fail(Unavailable("the server stopped before the answer was complete; ask again"))
+                stopped = Unavailable("the server stopped before the answer was complete; ask again")
+                break_off(answer, work, stopped)
 
     async def _replayed(self, claim: Claim, answer: Answer) -> bool:
         """Write the finished answer of an earlier, same request, if there is one."""

@@ -6,9 +6,9 @@ import os
 import re
 from pathlib import Path
 
-from perdure.errors import NotFound
+from perdure.errors import NotFound, StorageFailed
 from perdure.platform.limits import TRACE_BYTES_MAX
-from perdure.platform.secret_file import read_or_make
+from perdure.platform.secret_file import private_folder, read_or_make
 from perdure.traces.record import CallRecord, block_hashes, record_line
 
 logger = logging.getLogger(__name__)
@@ -39,10 +39,10 @@ class Recorder:
         """Append `record`. A trace that cannot be written is logged and does not stop the call."""
         path = self._path(workspace, record.session)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(path.parent)
             _append(path, record_line(record))
-        except OSError as error:
-            logger.warning("cannot record calls at %s: %s", path, error.strerror)
+        except (OSError, StorageFailed) as error:
+            logger.warning("cannot record calls at %s: %s", path, error)
 
     def read(self, workspace: str, session: str | None) -> bytes:
         """The lines of a session, as they were written; NotFound when there are none."""

@@ -1,4 +1,4 @@
-"""Where a secret that this machine made for itself is kept: a file that only its owner can read."""
+"""How files and folders are made that only their owner can read, and the secrets kept in them."""
 
 import os
 from contextlib import suppress
@@ -16,7 +16,7 @@ def read_or_make(path: Path) -> str:
         pass
     except OSError as error:
         raise StorageFailed(f"cannot read {path}: {error.strerror}. Give it back to its owner") from error
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     fresh = path.with_name(f".{path.name}.{new_id('new')}")
     try:
         write_private(fresh, new_secret())
@@ -33,7 +33,7 @@ def read_or_make(path: Path) -> str:
 
 def replace_private(path: Path, text: str) -> None:
     """Put `text` in the place of what `path` held, at once or not at all, readable by the owner alone."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     fresh = path.with_name(f".{path.name}.{new_id('new')}")
     try:
         write_private(fresh, text)
@@ -41,6 +41,17 @@ def replace_private(path: Path, text: str) -> None:
     except OSError as error:
         fresh.unlink(missing_ok=True)
         raise StorageFailed(f"cannot write {path}: {error.strerror}") from error
+
+
+def private_folder(path: Path) -> None:
+    """Make the folder, and what is missing above it, for the owner alone."""
+    try:
+        for folder in reversed((path, *path.parents)):
+            folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise StorageFailed(
+            f"cannot make the folder {path}: {error.strerror}. Set PERDURE_HOME to one that can be written"
+        ) from error
 
 
 def write_private(path: Path, text: str) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
 
 from perdure.errors import StorageFailed
+from perdure.platform.secret_file import private_folder
 
 SCHEMA_VERSION = 1
 BUSY_MS = 10_000
@@ -82,7 +83,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         with self._explained():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(path.parent)
             os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         self._engine = sa.create_engine(f"sqlite:///{path}")
         event.listen(self._engine, "connect", _settings)

@@ -1,0 +1,228 @@
+"""`perdure serve` and `perdure env` as a person starts them, in processes of their own."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import openai
+import pytest
+
+SERVE = (sys.executable, "-m", "perdure", "serve", "--model", "scripted:0.02")
+HELLO = {"model": "scripted", "messages": [{"role": "user", "content": "Hello there, you over there"}]}
+READY_S_MAX = 30
+
+
+@contextmanager
+def server(home: Path, *options: str):
+    """A server process, ready, what it announced, and the file of its output; ended with the block."""
+    announced, output = home / "announced.json", home / "output.txt"
+    announced.unlink(missing_ok=True)
+    with output.open("wb") as out:
+        command = [*SERVE, "--port", "0", "--announce", str(announced), *options]
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        wait_for(announced, process, output)
+        yield process, json.loads(announced.read_text()), output
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+
+
+def wait_for(announced: Path, process: subprocess.Popen, output: Path) -> None:
+    for _ in range(READY_S_MAX * 50):
+        if announced.is_file():
+            return
+        assert process.poll() is None, output.read_text()
+        try:
+            process.wait(0.02)
+        except subprocess.TimeoutExpired:
+            continue
+    raise AssertionError(output.read_text())
+
+
+def api_key(home: Path) -> str:
+    return json.loads((home / "config" / "client.json").read_text())["api_key"]
+
+
+def run(*words: str, code: int) -> str:
+    """What a command that ends by itself says."""
+    done = subprocess.run(
+        [sys.executable, "-m", "perdure", *words], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_first_start_makes_a_key_for_its_owner(own_home):
+    """The key works, lies in a 0600 file, is kept by the next start, and is never printed."""
+    with server(own_home) as (_, said, output):
+        key = api_key(own_home)
+        with openai.OpenAI(base_url=said["base_url"], api_key=key) as client:
+            assert client.chat.completions.create(**HELLO).choices[0].finish_reason == "stop"
+        assert said["model"] == "scripted"
+        assert key not in output.read_text()
+    for name in ("announced.json", "config/client.json"):
+        assert (own_home / name).stat().st_mode & 0o777 == 0o600
+    with server(own_home) as (_, _, _):
+        assert api_key(own_home) == key
+    exports = run("env", code=0)
+    assert f"export OPENAI_API_KEY={key}" in exports.splitlines()
+    assert f"export PERDURE_BASE_URL={said['base_url']}" in exports.splitlines()
+
+
+def test_the_banner_says_what_a_client_needs(own_home):
+    """Model, room, requests at once, address, and a line to try."""
+    with server(own_home, "--slots", "3") as (_, said, output):
+        banner = output.read_text()
+    assert "4,096 tokens per request, 3 requests at once" in banner
+    assert said["base_url"] in banner
+    assert "curl -s $OPENAI_BASE_URL/chat/completions" in banner
+
+
+def test_env_before_any_server_says_what_to_do(own_home):
+    """No client file is exit 2 and names the command."""
+    assert "perdure serve" in run("env", code=2)
+
+
+def test_a_port_in_use_is_named(own_home):
+    """Exit 2 with the port and a command with another one."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = run("serve", "--model", "scripted", "--port", str(port), code=2)
+    assert f"port {port} on 127.0.0.1 is in use" in said
+    assert f"perdure serve --port {port + 1}" in said
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "example.org"])
+def test_an_open_door_is_refused(own_home, host):
+    """Beyond this machine only with TLS or --insecure; the message has both commands."""
+    said = run("serve", "--model", "scripted", "--host", host, code=2)
+    assert f"perdure serve --host {host} --tls-cert cert.pem --tls-key key.pem" in said
+    assert f"perdure serve --host {host} --insecure" in said
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("--port", "70000"), "1 to 65535"),
+        (("--tls-cert", "/nowhere/cert.pem"), "go together"),
+        (("--tls-cert", "/nowhere/cert.pem", "--tls-key", "/nowhere/key.pem"), "there is no file"),
+        (("--model", "scripted:soon"), "seconds per token"),
+        (("--slots", "0"), "--slots"),
+    ],
+)
+def test_a_wrong_option_is_named(own_home, words, said):
+    """Exit 2 and one sentence, no traceback."""
+    output = run("serve", "--model", "scripted", *words, code=2)
+    assert said in output
+    assert "Traceback" not in output
+
+
+async def test_sigterm_lets_running_answers_finish(own_home):
+    """After SIGTERM new requests get 503 with retry-after, the running one ends whole, the exit code is 0."""
+    with server(own_home) as (process, said, _):
+        async with openai.AsyncOpenAI(
+            base_url=said["base_url"], api_key=api_key(own_home), max_retries=0
+        ) as client:
+            stream = await client.chat.completions.create(**HELLO, stream=True)
+            chunks = [await anext(stream)]
+            process.send_signal(signal.SIGTERM)
+            refused = await _refused(client)
+            chunks.extend([chunk async for chunk in stream])
+        assert refused.status_code == 503
+        assert "retry-after" in refused.headers
+        assert chunks[-1].choices[0].finish_reason == "stop"
+        assert await asyncio.to_thread(process.wait, 20) == 0
+
+
+async def _refused(client: openai.AsyncOpenAI):
+    """The answer that a draining server gives; a request may still slip in before it has the signal."""
+    for _ in range(200):
+        try:
+            await client.models.list()
+        except openai.APIStatusError as error:
+            return error.response
+    raise AssertionError("the server never refused")
+
+
+async def test_a_second_signal_ends_at_once(own_home):
+    """Whoever presses Ctrl-C twice does not wait for a long answer; its client sees an error, not silence."""
+    long = {**HELLO, "messages": [{"role": "user", "content": "long " * 2000}]}
+    with server(own_home) as (process, said, _):
+        async with openai.AsyncOpenAI(
+            base_url=said["base_url"], api_key=api_key(own_home), max_retries=0
+        ) as client:
+            stream = await client.chat.completions.create(**long, stream=True)
+            await anext(stream)
+            process.send_signal(signal.SIGINT)
+            await _refused(client)
+            process.send_signal(signal.SIGINT)
+            with pytest.raises(openai.APIError, match="ask again"):
+                await _exhaust(stream)
+        assert await asyncio.to_thread(process.wait, 20) == 0
+
+
+async def _exhaust(stream) -> None:
+    async for _ in stream:
+        pass
+
+
+async def test_a_killed_server_forgets_nothing_finished(own_home):
+    """After `kill -9`, a finished answer is replayed and a cut one is tried again."""
+    keyed = {"extra_headers": {"idempotency-key": "one"}}
+    cut = {"extra_headers": {"idempotency-key": "two"}}
+    with server(own_home) as (process, said, _):
+        async with openai.AsyncOpenAI(
+            base_url=said["base_url"], api_key=api_key(own_home), max_retries=0
+        ) as client:
+            first = await client.chat.completions.create(**HELLO, **keyed)
+            stream = await client.chat.completions.create(**HELLO, **cut, stream=True)
+            await anext(stream)
+            process.kill()
+            with pytest.raises(openai.APIConnectionError):
+                await _exhaust(stream)
+    with server(own_home) as (_, said, _):
+        async with openai.AsyncOpenAI(base_url=said["base_url"], api_key=api_key(own_home)) as client:
+            assert await client.chat.completions.create(**HELLO, **keyed) == first
+            again = await client.chat.completions.with_raw_response.create(**HELLO, **cut, stream=True)
+            assert "x-perdure-replayed" not in again.headers
+    lines = (own_home / "data" / "traces" / "default" / "unnamed.jsonl").read_bytes().splitlines()
+    assert json.loads(lines[0])["reason"] == "stop"
+
+
+def test_a_server_ends_with_the_process_it_was_started_for(own_home):
+    """`--parent-pid` leaves no server behind when its starter is killed."""
+    starter = (
+        "import subprocess, sys, os\n"
+        f"child = subprocess.Popen([*{SERVE!r}, '--port', '0', '--quiet', '--announce', sys.argv[1],"
+        " '--parent-pid', str(os.getpid())])\n"
+        "print(child.pid, flush=True)\n"
+        "child.wait()\n"
+    )
+    announced = own_home / "announced.json"
+    with subprocess.Popen(
+        [sys.executable, "-c", starter, str(announced)], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        child = int(parent.stdout.readline())
+        wait_for(announced, parent, announced)
+        parent.kill()
+    for _ in range(1000):
+        if not Path(f"/proc/{child}").exists() or _is_zombie(child):
+            return
+        os.sched_yield()
+        subprocess.run(["sleep", "0.02"], check=True)
+    raise AssertionError(f"process {child} outlived its parent")
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
