@@ -1,4 +1,4 @@
-"""What a recorded step costs beside the bare SQLite commit that it cannot go below, on this disk, in this run.
+"""What a recorded step costs beside the bare SQLite commit that it cannot go below, on this disk.
 
     .venv/bin/python bench/journal.py
 
@@ -58,17 +58,19 @@ def main() -> None:
             "bare commit, power-safe": bare(folder, "FULL"),
             "our step, power-safe (2 commits)": recorded(folder, power=True),
         }
-        for label, step in cases.items():
-            taken: list[float] = []
-            for number in range(STEPS):
+        times: dict[str, list[float]] = {label: [] for label in cases}
+        for number in range(STEPS):  # in turn, so that the disk's moods hit all alike
+            for label, step in cases.items():
                 started = time.perf_counter()
                 step(number)
-                taken.append((time.perf_counter() - started) * 1000)
+                times[label].append((time.perf_counter() - started) * 1000)
+        for label, taken in times.items():
             tenth = STEPS // 10
             drift = statistics.median(taken[-tenth:]) / statistics.median(taken[:tenth])
             p99 = statistics.quantiles(taken, n=100)[98]
             print(
-                f"{label:34} p50 {statistics.median(taken):6.3f} ms  p99 {p99:7.3f} ms  last/first {drift:.2f}"
+                f"{label:34} p50 {statistics.median(taken):6.3f} ms  p99 {p99:7.3f} ms  "
+                f"last/first {drift:.2f}"
             )
         size = (folder / "journal-False.db").stat().st_size
         print(f"{'bytes a step of 1 KiB':34} {size / STEPS:,.0f}")

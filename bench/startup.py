@@ -1,4 +1,4 @@
-"""What `import perdure` and `perdure --help` cost beside a bare interpreter: medians of 15, one after the other.
+"""What `import perdure` and `perdure --help` cost beside a bare interpreter: medians of 15.
 
     .venv/bin/python bench/startup.py
 
