@@ -1,19 +1,20 @@
 """How our own engine runs a model: llama.cpp in a child process, spoken to over loopback only."""
 
-import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 
 from perdure.clock import Clock
 from perdure.dialects.item import Call, Event
-from perdure.dialects.toolprompt import render, render_plain
+from perdure.dialects.toolprompt import PLAIN_STOP, render, render_plain
 from perdure.engines.engine import ModelCard, Prepared
 from perdure.engines.llamacpp_answer import answer
 from perdure.engines.llamacpp_child import ChildSettings
 from perdure.engines.llamacpp_constraint import primed_text
-from perdure.engines.llamacpp_launch import Child, ServerPlan
+from perdure.engines.llamacpp_http import LlamaHttp
+from perdure.engines.llamacpp_launch import ServerPlan
 from perdure.engines.llamacpp_process import LlamaProcess, how_it_ended
 from perdure.errors import BadRequest, ContextTooLong, EngineFailed
 from perdure.models.weights_gguf import read_gguf
@@ -56,7 +57,7 @@ class LlamaCpp:
         self._program = llama_server
         self._log_file = log_file
         self._clock = clock
-        self._stack = contextlib.AsyncExitStack()
+        self._stack = AsyncExitStack()
         self._process: LlamaProcess | None = None
         self._card: ModelCard | None = None
         self._has_template = False
@@ -90,42 +91,47 @@ class LlamaCpp:
         self._stack.push_async_callback(process.close)
         try:
             await process.start()
-            props = await process.child.http.props()
             self._guided = await process.child.http.guided()
         except BaseException:
             await self.close()
             raise
         self._process = process
-        self._has_template = bool(props.chat_template)
+        self._has_template = header.chat_template
         self._card = ModelCard(id=self._model_id, engine="llama.cpp", window_tokens=window, slots=self._slots)
 
     async def close(self) -> None:
         await self._stack.aclose()
 
     async def prepare(self, call: Call) -> Prepared:
-        http = self._running().http
         primed = primed_text(call, guided=self._guided)
         messages = render(call.items, call.tools)
-        text = await http.apply_template(messages) if self._has_template else render_plain(messages)
-        prompt = await http.tokenize(text + primed)
+        async with self._running() as http:
+            text = await http.apply_template(messages) if self._has_template else render_plain(messages)
+            prompt = await http.tokenize(text + primed)
         return Prepared(call=call, prompt_token_ids=prompt, max_output_tokens=self._room(call, len(prompt)))
 
     async def stream(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
-        child = self._running()
-        try:
-            async with contextlib.aclosing(answer(child.http, prepared, guided=self._guided)) as events:
+        stop = () if self._has_template else (PLAIN_STOP,)
+        async with self._running() as http:
+            async with aclosing(answer(http, prepared, guided=self._guided, stop=stop)) as events:
                 async for event in events:
                     yield event
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncGenerator[LlamaHttp, None]:
+        """The server that runs now; if it dies meanwhile, EngineFailed says how."""
+        if self._process is None:
+            raise EngineFailed("the engine is not running; start it first")
+        child = self._process.child
+        try:
+            yield child.http
         except EngineFailed as failure:
             ended = await how_it_ended(child)
             if ended is None:
                 raise
-            raise EngineFailed(f"the engine {ended} in the middle of the answer; ask again") from failure
-
-    def _running(self) -> Child:
-        if self._process is None:
-            raise EngineFailed("the engine is not running; start it first")
-        return self._process.child
+            raise EngineFailed(
+                f"the engine {ended} in the middle of the answer; it is starting again, so ask again"
+            ) from failure
 
     def _room(self, call: Call, prompt_tokens: int) -> int:
         """How many tokens may come out, or ContextTooLong."""

@@ -53,8 +53,10 @@ class _Answer:
         return _fits(call.output_schema, self.reader.text)
 
 
-async def answer(http: LlamaHttp, prepared: Prepared, *, guided: bool) -> AsyncGenerator[Event, None]:
-    """The events of the answer to `prepared`.
+async def answer(
+    http: LlamaHttp, prepared: Prepared, *, guided: bool, stop: tuple[str, ...] = ()
+) -> AsyncGenerator[Event, None]:
+    """The events of the answer to `prepared`, which also ends at any of `stop`.
 
     What is promised to fit a schema is shown as it comes when it surely will, and else when it does.
     """
@@ -64,7 +66,7 @@ async def answer(http: LlamaHttp, prepared: Prepared, *, guided: bool) -> AsyncG
     for attempt in constraint.attempts:
         given = _Answer(AnswerReader(new_id("call"), primed=constraint.primed, calls=constraint.calls))
         held: list[Event] = []
-        async with aclosing(_events(http, prepared, attempt, given)) as events:
+        async with aclosing(_events(http, _request(prepared, attempt, stop), given)) as events:
             async for event in events:
                 if attempt.certain:
                     yield event
@@ -80,9 +82,11 @@ async def answer(http: LlamaHttp, prepared: Prepared, *, guided: bool) -> AsyncG
             raise _broken_promise(constraint, prepared, given)
 
 
-def request_body(prepared: Prepared) -> dict[str, Any]:
-    """What every completion asks for; temperature and top_p alone shape the draw, as OpenAI has it."""
-    sampling = prepared.call.sampling
+def _request(prepared: Prepared, attempt: Attempt, stop: tuple[str, ...]) -> dict[str, Any]:
+    """The body of one completion; temperature and top_p alone shape the draw, as OpenAI has it."""
+    call, sampling = prepared.call, prepared.call.sampling
+    # A forced call and promised JSON have no free text for a stop string to end.
+    free_text = call.tool_choice.mode != "required" and call.output_schema is None
     body: dict[str, Any] = {
         "prompt": prepared.prompt_token_ids,
         "n_predict": prepared.max_output_tokens,
@@ -98,19 +102,17 @@ def request_body(prepared: Prepared) -> dict[str, Any]:
         "presence_penalty": sampling.presence_penalty,
         "repeat_last_n": prepared.max_output_tokens,
         "ignore_eos": sampling.ignore_eos,
+        "stop": [*sampling.stop, *stop] if free_text else [],
         "response_fields": _FIELDS,
+        **attempt.fields,
     }
-    if prepared.call.tool_choice.mode != "required":  # a forced call has no text for them to be in
-        body["stop"] = list(sampling.stop)
     if sampling.seed is not None:
         body["seed"] = sampling.seed % SEEDS
     return body
 
 
-async def _events(
-    http: LlamaHttp, prepared: Prepared, attempt: Attempt, given: _Answer
-) -> AsyncGenerator[Event, None]:
-    async with aclosing(http.completion({**request_body(prepared), **attempt.fields})) as chunks:
+async def _events(http: LlamaHttp, body: dict[str, Any], given: _Answer) -> AsyncGenerator[Event, None]:
+    async with aclosing(http.completion(body)) as chunks:
         async for chunk in chunks:
             for event in given.reader.feed(chunk.content):
                 yield event
