@@ -74,7 +74,7 @@ def _number(schema: Mapping[str, Any]) -> int | float:
 
 def _referred(reference: str, root: Mapping[str, Any]) -> Mapping[str, Any]:
     found: Any = root
-    for part in reference.removeprefix("#/").split("/"):
+    for part in reference.removeprefix("#").split("/")[1:]:
         key = part.replace("~1", "/").replace("~0", "~")
         if not isinstance(found, dict) or key not in found:
             raise BadRequest(f"a JSON schema refers to {reference!r}, which it does not define")

@@ -183,7 +183,7 @@ class Generation:
                 prefill_s=finished.prefill_s,
                 decode_s=finished.decode_s,
                 reason=finished.reason,
-                block_hashes=self._recorder.hashes(caller.workspace, prepared.prompt_token_ids),
                 tool=progress.tool,
             ),
+            prepared.prompt_token_ids,
         )

@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+import msgspec
+
 from perdure.errors import NotFound, StorageFailed
 from perdure.platform.limits import TRACE_BYTES_MAX
 from perdure.platform.secret_file import private_folder, read_or_make
@@ -30,17 +32,17 @@ class Recorder:
         self._traces_dir = traces_dir
         self._secrets_dir = secrets_dir
 
-    def hashes(self, workspace: str, token_ids: tuple[int, ...]) -> tuple[str, ...]:
-        """The chained block hashes of a prompt, under the workspace's own salt."""
-        salt = read_or_make(self._secrets_dir / f"trace-salt-{_file_name(workspace)}")
-        return block_hashes(token_ids, salt.encode())
+    def write(self, workspace: str, record: CallRecord, prompt_token_ids: tuple[int, ...]) -> None:
+        """Append `record` with the hashes of its prompt, under the workspace's own salt.
 
-    def write(self, workspace: str, record: CallRecord) -> None:
-        """Append `record`. A trace that cannot be written is logged and does not stop the call."""
+        A trace that cannot be written is logged and does not stop the call.
+        """
         path = self._path(workspace, record.session)
         try:
+            salt = read_or_make(self._secrets_dir / f"trace-salt-{_file_name(workspace)}")
+            hashes = block_hashes(prompt_token_ids, salt.encode())
             private_folder(path.parent)
-            _append(path, record_line(record))
+            _append(path, record_line(msgspec.structs.replace(record, block_hashes=hashes)))
         except (OSError, StorageFailed) as error:
             logger.warning("cannot record calls at %s: %s", path, error)
 

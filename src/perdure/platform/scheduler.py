@@ -75,9 +75,7 @@ class Scheduler:
         try:
             await call.granted
         except asyncio.CancelledError:
-            if call in self._waiting:
-                self._waiting.remove(call)
-            else:
+            if not call.granted.cancelled():  # the slot was given in the same instant
                 self._free()
             raise
         began_s = self._clock.monotonic_s()
@@ -93,6 +91,7 @@ class Scheduler:
         self._dispatch()
 
     def _dispatch(self) -> None:
+        self._waiting = [call for call in self._waiting if not call.granted.cancelled()]
         while self._waiting and self.running < self._slots:
             call = min(self._waiting, key=self._score)
             self._waiting.remove(call)

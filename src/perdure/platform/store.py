@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from perdure.errors import StorageFailed
 from perdure.platform.secret_file import private_folder
@@ -89,7 +90,7 @@ class Store:
         event.listen(self._engine, "connect", _settings)
         with self._begin() as connection:
             self._check_version(connection)
-            tables.create_all(connection)
+            _create(connection)
 
     def close(self) -> None:
         self._engine.dispose()
@@ -164,6 +165,14 @@ class Store:
                 f"{SCHEMA_VERSION}); upgrade perdure, or move the file away"
             )
         connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def _create(connection: sa.Connection) -> None:
+    """Make what is missing; two servers that start at once on one folder do not get in each other's way."""
+    for table in tables.sorted_tables:
+        connection.execute(CreateTable(table, if_not_exists=True))
+        for index in table.indexes:
+            connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 def _settings(connection: Any, _: object) -> None:
