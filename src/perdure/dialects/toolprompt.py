@@ -41,10 +41,8 @@ def render(items: Sequence[Item], tools: Sequence[Tool]) -> tuple[ChatMessage, .
     messages: list[ChatMessage] = []
     for role, text in _turns(items, tools):
         if messages and messages[-1].role == role:
-            joined = f"{messages[-1].content}\n\n{text}" if messages[-1].content else text
-            messages[-1] = ChatMessage(role=role, content=joined)
-        else:
-            messages.append(ChatMessage(role=role, content=text))
+            text = _joined(messages.pop().content, text)
+        messages.append(ChatMessage(role=role, content=text))
     return tuple(messages)
 
 
@@ -87,6 +85,13 @@ def _turns(items: Sequence[Item], tools: Sequence[Tool]) -> list[tuple[Role, str
         turns.append(("system", _HOW_TO_CALL % "\n".join(map(tool_text, tools))))
     turns.extend(map(_turn, rest))
     return turns
+
+
+def _joined(before: str, after: str) -> str:
+    """Two texts of one role as one; a call stands right behind the text that led to it, as generated."""
+    if not before or after.startswith(CALL_OPEN):
+        return before + after
+    return f"{before}\n\n{after}"
 
 
 def _turn(item: Item) -> tuple[Role, str]:

@@ -157,33 +157,26 @@ class _Narrowing:
     def _array(self, schema: Mapping[str, Any], depth: int, path: tuple[str, ...]) -> Bounded:
         least = int(schema.get("minItems", 0))
         most = _most(least, schema.get("maxItems"), self.bounds.array_items, strict=self.bounds.strict)
-        leading = [self.value(item, depth, path) for item in schema.get("prefixItems", ())[:most]]
-        narrowed: JsonSchema = {"type": "array", "minItems": least}
-        if leading:
-            narrowed["prefixItems"] = [item.schema for item in leading]
-        rest = self._items(schema.get("items", True), depth, path) if most != len(leading) else None
-        if rest is None:
-            most = min(len(leading), math.inf if most is None else most)
-            if most < least:
-                raise Inexpressible("its array needs more items than it allows", empty=True)
-        else:
-            narrowed["items"] = rest.schema
-        if most is not None:
-            narrowed["maxItems"] = int(most)
-        rest_count = math.inf if most is None else most - len(leading)
-        rest_bytes = rest_count * (rest.bytes_max + 1) if rest is not None else 0
-        rest_chars = (0 if most is None else rest_count) * (rest.chars_likely + 1) if rest is not None else 0
-        return Bounded(
-            schema=narrowed,
-            chars_likely=2 + sum(item.chars_likely + 1 for item in leading) + rest_chars,
-            bytes_max=2 + sum(item.bytes_max + 1 for item in leading) + rest_bytes,
-            exact=all(item.exact for item in leading)
-            and (rest is None or rest.exact)
-            and not (schema.get("uniqueItems") and most != 1 and most != 0),
-        )
+        leading: list[Bounded] = []
+        rest: Bounded | None = None
+        for child in (*schema.get("prefixItems", ())[:most], None):
+            if child is None and len(leading) == most:
+                break
+            item = self._item(schema.get("items", True) if child is None else child, depth, path)
+            if item is None:  # the array ends before what cannot be
+                most = len(leading)
+                break
+            if child is None:
+                rest = item
+            else:
+                leading.append(item)
+        if most is not None and most < least:
+            raise Inexpressible("its array needs more items than it allows", empty=True)
+        one_at_most = most is not None and most <= 1
+        return _items(leading, rest, least, most, exact=one_at_most or not schema.get("uniqueItems"))
 
-    def _items(self, schema: Any, depth: int, path: tuple[str, ...]) -> Bounded | None:
-        """What further items are, or None where there can be none."""
+    def _item(self, schema: Any, depth: int, path: tuple[str, ...]) -> Bounded | None:
+        """An item, or None where there can be none."""
         try:
             return self.value(schema, depth, path)
         except Inexpressible as failure:
@@ -252,6 +245,31 @@ def _most(least: int, own: Any, open_max: int | None, *, strict: bool) -> int | 
     if open_max is None or (own is not None and not strict):
         return None if own is None else int(own)
     return max(least, open_max if own is None else min(int(own), open_max))
+
+
+def _items(
+    leading: list[Bounded], rest: Bounded | None, least: int, most: int | None, *, exact: bool
+) -> Bounded:
+    """An array of `leading` items and then any number of `rest`, `least` to `most` in all."""
+    narrowed: JsonSchema = {"type": "array", "minItems": least}
+    if leading:
+        narrowed["prefixItems"] = [item.schema for item in leading]
+    if rest is not None:
+        narrowed["items"] = rest.schema
+    if most is not None:
+        narrowed["maxItems"] = most
+    used = list(leading)
+    rest_bytes = rest_chars = 0.0
+    if rest is not None:
+        used.append(rest)
+        rest_bytes = math.inf if most is None else (most - len(leading)) * (rest.bytes_max + 1)
+        rest_chars = 0 if most is None else (most - len(leading)) * (rest.chars_likely + 1)
+    return Bounded(
+        schema=narrowed,
+        chars_likely=2 + sum(item.chars_likely + 1 for item in leading) + rest_chars,
+        bytes_max=2 + sum(item.bytes_max + 1 for item in leading) + rest_bytes,
+        exact=exact and all(item.exact for item in used),
+    )
 
 
 def _named(kept: dict[str, Bounded], required: list[str], least: int, most: Any) -> Bounded:
@@ -336,7 +354,9 @@ def _number(schema: Mapping[str, Any]) -> Bounded:
             narrowed[key] = schema[key]
     if low == high:
         return Bounded(schema={"enum": [low]}, chars_likely=len(str(low)), bytes_max=len(str(low)))
-    decimals = min(DECIMALS_MAX, max(DECIMALS, 3 - math.floor(math.log10(high - low))))
+    decimals = max(DECIMALS, 3 - math.floor(math.log10(high - low)))
+    if decimals > DECIMALS_MAX:
+        raise Inexpressible(f"its numbers need more than {DECIMALS_MAX} decimals")
     narrowed["multipleOf"] = schema.get("multipleOf", float(f"1e-{decimals}"))
     digits = max(len(str(math.floor(low))), len(str(math.ceil(high))))
     return Bounded(

@@ -154,35 +154,43 @@ def _merge(a: JsonSchema, b: JsonSchema) -> JsonSchema | None:
         elif key == "required":
             merged[key] = list(dict.fromkeys([*a[key], *b[key]]))
         elif key == "properties":
-            merged[key] = {**a[key], **b[key]} | {
-                name: {"allOf": [a[key][name], b[key][name]]} for name in a[key] if name in b[key]
-            }
+            continue  # put together below
         elif key in ("items", "additionalProperties"):
             merged[key] = _both(a[key], b[key])
         elif key == "uniqueItems":
             merged[key] = True
         else:
             raise Inexpressible(f"two parts of it say different things about `{key}`")
+    for one, other in ((a, b), (b, a)):
+        if "prefixItems" in one and {"items", "prefixItems"} & other.keys():
+            raise Inexpressible("two parts of it say different things about `prefixItems`")
     if merged.get("type") == [] or merged.get("enum") == []:
         return None
-    return _closed(a, b, merged)
+    return _with_properties(a, b, merged)
 
 
-def _closed(a: JsonSchema, b: JsonSchema, merged: JsonSchema) -> JsonSchema | None:
-    """`merged` without the properties that `a` or `b` forbids by being closed."""
-    properties = cast("Mapping[str, Any]", merged.get("properties", {}))
-    forbidden = {
-        name
-        for part in (a, b)
-        if part.get("additionalProperties") is False
-        for name in properties
-        if name not in part.get("properties", {})
-    }
-    if forbidden & set(merged.get("required", ())):
+def _with_properties(a: JsonSchema, b: JsonSchema, merged: JsonSchema) -> JsonSchema | None:
+    """`merged` with each property as both parts have it; None when one is required but forbidden.
+
+    A part that does not name a property makes of it what its `additionalProperties` says.
+    """
+    names = dict.fromkeys([*a.get("properties", ()), *b.get("properties", ())])
+    if not names:
+        return merged
+    properties: JsonSchema = {}
+    for name in names:
+        said = [named for part in (a, b) if (named := _said_of(name, part)) is not None]
+        if False not in said:
+            properties[name] = said[0] if len(said) == 1 else {"allOf": said}
+    if (names.keys() - properties.keys()) & set(merged.get("required", ())):
         return None
-    if forbidden:
-        merged["properties"] = {k: v for k, v in properties.items() if k not in forbidden}
-    return merged
+    return {**merged, "properties": properties}
+
+
+def _said_of(name: str, schema: JsonSchema) -> Any:
+    """What `schema` says of the property `name`; None where it says nothing."""
+    properties = schema.get("properties", {})
+    return properties[name] if name in properties else schema.get("additionalProperties")
 
 
 def _both(a: Any, b: Any) -> Any:
