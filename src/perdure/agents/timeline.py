@@ -4,12 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
-from perdure.agents.shell import shorten
 from perdure.journal.event import Event
 
-DETAIL_CHARS_MAX = 160
+DETAIL_CHARS_MAX = 140
 
 Mood = Literal["plain", "model", "tool", "warning", "end"]
 
@@ -35,7 +32,9 @@ def timeline(events: Iterable[Event]) -> list[Line]:
         if said is None:
             continue
         what, detail, mood = said(event.body)
-        detail = shorten(" ".join(detail.split()), DETAIL_CHARS_MAX).replace("\n", " ")
+        detail = " ".join(detail.split())
+        if len(detail) > DETAIL_CHARS_MAX:
+            detail = f"{detail[: DETAIL_CHARS_MAX - 1]}…"
         lines.append(Line(seq=event.seq, at_s=event.at_s - started_s, what=what, detail=detail, mood=mood))
     return lines
 
@@ -50,7 +49,8 @@ def _started(body: dict[str, Any]) -> Said:
 
 def _resumed(body: dict[str, Any]) -> Said:
     ended = body["survivors_ended"]
-    return "resumed", f"after an interruption; {ended} surviving process ended" if ended else "", "warning"
+    survivors = f"; {ended} surviving process ended" if ended else ""
+    return "resumed", f"by a new process{survivors}", "warning"
 
 
 def _answered(body: dict[str, Any]) -> Said:
@@ -81,8 +81,7 @@ def _epoch(body: dict[str, Any]) -> Said:
 
 
 def _ended(body: dict[str, Any]) -> Said:
-    result = "" if body["result"] is None else orjson.dumps(body["result"]).decode()
-    return body["status"], f"{body['because']} {result}", "end"
+    return body["status"], body["because"], "end"
 
 
 _SAYINGS = {

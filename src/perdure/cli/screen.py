@@ -13,6 +13,8 @@ from perdure.agents.timeline import Line, timeline
 from perdure.journal.event import Event
 from perdure.units import seconds_text
 
+VALUE_CHARS_MAX = 120
+
 _STYLES = {"plain": "dim", "model": "cyan", "tool": "default", "warning": "yellow", "end": "bold"}
 
 
@@ -56,8 +58,16 @@ class Progress:
             print_line(shown, self._console)
 
 
+def _shown(value: Any) -> str:
+    """A value of a result, short: what is nested in it is for `--json`."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = value if isinstance(value, str) else orjson.dumps(value).decode()
+    return text if len(text) <= VALUE_CHARS_MAX else f"{text[:VALUE_CHARS_MAX]}… (whole with --json)"
+
+
 def print_outcome(outcome: Outcome, to: Console) -> None:
-    """The figures of a run, in three lines."""
+    """The figures of a run, and its result."""
     share = outcome.cached_tokens / outcome.prompt_tokens if outcome.prompt_tokens else 0.0
     to.print(f"{outcome.run_id}: {outcome.status}" + (f", {outcome.because}" if outcome.because else ""))
     to.print(
@@ -68,6 +78,8 @@ def print_outcome(outcome: Outcome, to: Console) -> None:
         f"  {outcome.prompt_tokens:,} prompt tokens ({share:.0%} from cache), "
         f"{outcome.output_tokens:,} output tokens"
     )
+    for name, value in (outcome.result or {}).items():
+        to.print(f"  {name}: {_shown(value)}", soft_wrap=True, markup=False)
     if outcome.unknown_effects:
         to.print(
             f"  {outcome.unknown_effects} calls were cut off by a crash; whether they took effect is unknown"
