@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import socket
+import ssl
 import sys
 from pathlib import Path
 
@@ -127,6 +128,12 @@ def _tls(arguments: argparse.Namespace) -> Tls | None:
     for file in (cert, key):
         if not file.is_file():
             raise BadRequest(f"there is no file {file}; give the PEM files of your certificate and its key")
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
+    except (ssl.SSLError, OSError) as error:
+        raise BadRequest(
+            f"{cert} and {key} cannot serve TLS: {error}. Give a certificate chain and its private key, both PEM"
+        ) from error
     return Tls(cert=cert, key=key)
 
 

@@ -41,6 +41,11 @@ class Answer:
     def done(self) -> bool:
         return self._done
 
+    @property
+    def worth_joining(self) -> bool:
+        """Whether one more reader would get an answer out of it."""
+        return not self.abandoned and self._error is None
+
     def start(self, head: Head) -> None:
         assert self._head is None, "an answer starts once"
         self._head = head

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 
 from starlette.datastructures import Headers
 
@@ -64,12 +65,15 @@ class Answers:
         self._claimed: dict[tuple[str, str], tuple[str, Answer]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._purged_s = clock.monotonic_s()
+        self._closed = False
 
     def open(self, work: Work, claim: Claim | None) -> tuple[Answer, bool]:
         """The answer to `work`, and whether it was running already. Whoever opens it joins and leaves it."""
+        if self._closed:
+            raise Unavailable("this server is shutting down; ask again, or ask another one")
         if claim is not None:
             body_hash, running = self._claimed.get((claim.workspace, claim.key), ("", None))
-            if running is not None and not running.abandoned:
+            if running is not None and running.worth_joining:
                 _check(claim, body_hash)
                 return running, True
         answer = Answer()
@@ -77,11 +81,12 @@ class Answers:
             self._claimed[claim.workspace, claim.key] = (claim.body_hash, answer)
         answer.task = asyncio.create_task(self._make(work, claim, answer), name="answer")
         self._tasks.add(answer.task)
-        answer.task.add_done_callback(self._tasks.discard)
+        answer.task.add_done_callback(partial(self._settle, work, claim, answer))
         return answer, False
 
     async def close(self) -> None:
-        """Give up every answer that is still being made."""
+        """Give up every answer that is still being made, and make no more."""
+        self._closed = True
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
@@ -96,12 +101,15 @@ class Answers:
         except Exception:  # the edge of the task: whatever broke must not take the server with it
             logger.exception("a request for %s broke", work.call.model)
             break_off(answer, work, PerdureError("the server failed to answer; its log says why"))
-        finally:
-            if claim is not None and self._claimed.get((claim.workspace, claim.key), ("", None))[1] is answer:
-                del self._claimed[claim.workspace, claim.key]
-            if not answer.done:
-                stopped = Unavailable("the server stopped before the answer was complete; ask again")
-                break_off(answer, work, stopped)
+
+    def _settle(self, work: Work, claim: Claim | None, answer: Answer, task: asyncio.Task[None]) -> None:
+        """Run when the task has ended, in whatever way: it may have been cancelled before its first step."""
+        self._tasks.discard(task)
+        if claim is not None and self._claimed.get((claim.workspace, claim.key), ("", None))[1] is answer:
+            del self._claimed[claim.workspace, claim.key]
+        if not answer.done:
+            stopped = Unavailable("the server stopped before the answer was complete; ask again")
+            break_off(answer, work, stopped)
 
     async def _replayed(self, claim: Claim, answer: Answer) -> bool:
         """Write the finished answer of an earlier, same request, if there is one."""

@@ -1,7 +1,7 @@
 """What the server says of itself: its models, its health, its metrics and its description."""
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -20,6 +20,14 @@ WELCOME = """Perdure answers OpenAI clients here.
 
 Point a client at this address followed by /v1; `perdure env` prints the lines, with your key.
 """
+
+
+@runtime_checkable
+class Restarts(Protocol):
+    """An engine that counts how often its process had to be started again."""
+
+    @property
+    def restarts(self) -> int: ...
 
 
 class Pages:
@@ -70,7 +78,11 @@ class Pages:
         return _json({"status": status, "waiting_for": waiting}, status=503)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self._platform.metrics.page(), media_type=self._platform.metrics.content_type)
+        metrics = self._platform.metrics
+        for name, line in self._platform.lines.items():
+            if isinstance(line.engine, Restarts):
+                metrics.engine_restarts.labels(name).set(line.engine.restarts)
+        return Response(metrics.page(), media_type=metrics.content_type)
 
     async def openapi(self, request: Request) -> Response:
         return _json(description())

@@ -86,7 +86,8 @@ async def listening(
     try:
         while not server.started and not serving.done():
             await platform.clock.sleep(START_TICK_S)
-        yield serving
+        if not serving.done():
+            yield serving
     finally:
         server.should_exit = True
         await serving
