@@ -11,9 +11,9 @@ from perdure.traces.record import CallRecord
 def with_tool_times(records: Sequence[CallRecord], events: Iterable[Event]) -> list[CallRecord]:
     """`records` of one session in order, each with the seconds that the tools it called then ran.
 
-    The server records a call when it generates, the journal those that were answered to us. Both are in order,
-    and a call that was cut off and asked again stands in the server's alone: records are matched from the last
-    to the first, by their token counts.
+    The server records a call when it generates, the journal those that were answered to us. Both are in
+    order, and a call that was cut off and asked again stands in the server's alone: records are matched from
+    the last to the first, by their token counts.
     """
     answered = _answered(events)
     timed: list[CallRecord] = []
