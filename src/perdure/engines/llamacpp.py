@@ -157,5 +157,5 @@ class LlamaCpp:
 
 def _remedy(room_tokens: int) -> str:
     if room_tokens > 0:
-        return f"Ask for at most {room_tokens} output tokens, or shorten the messages."
-    return "Shorten the messages, or serve a model with a longer window."
+        return f"Ask for at most {room_tokens} output tokens, or shorten messages and tools."
+    return "Shorten the messages and tools, or serve a model with a longer window."
