@@ -3,10 +3,12 @@
 Each evaluation is a value of its own in the state, so that one more writes one more and not all again.
 """
 
+from dataclasses import asdict
 from typing import Any
 
 import msgspec
 from kernel_measure import Bench
+from kernel_space import START, Point
 
 from perdure.agents.tools import ToolContext
 from perdure.errors import SandboxUnavailable
@@ -22,7 +24,6 @@ class Evaluation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     number: int
     speedup: float
-    said: str
     point: dict[str, Any] | None = None
     source: str | None = None
     same_as: int | None = None
@@ -55,17 +56,31 @@ class Record:
         correct = [one for one in self.evaluations if one.speedup > 0]
         return max(correct, key=lambda one: (one.speedup, -one.number), default=None)
 
-    def same_as(self, what: dict[str, Any] | str) -> Evaluation | None:
-        """The first evaluation of the same point or source."""
+    @property
+    def base(self) -> Point:
+        """The point that changes are made to: the fastest correct one, or where every session begins."""
+        correct = [one for one in self.evaluations if one.point is not None and one.speedup > 0]
+        fastest = max(correct, key=lambda one: (one.speedup, -one.number), default=None)
+        return START if fastest is None else msgspec.convert(fastest.point, Point)
+
+    def same_as(self, what: Point | str) -> Evaluation | None:
+        """The first evaluation of the same point, or of the source with that hash."""
+        wanted = what if isinstance(what, str) else asdict(what)
         for one in self.evaluations:
-            if what in (one.point, one.source):
+            if wanted in (one.point, one.source):
                 return one
         return None
 
-    def add(self, what: dict[str, Any], speedup: float, said: str, same_as: int | None = None) -> str:
-        """Count one evaluation of `what` (`point` or `source`), and say so in a line for the model."""
+    def add(self, what: Point | str, speedup: float, said: str, same_as: int | None = None) -> str:
+        """Count one evaluation of a point, or of the source with that hash, and say so in a line."""
         number = len(self.evaluations) + 1
-        added = Evaluation(number=number, speedup=round(speedup, 4), said=said, same_as=same_as, **what)
+        added = Evaluation(
+            number=number,
+            speedup=round(speedup, 4),
+            point=None if isinstance(what, str) else asdict(what),
+            source=what if isinstance(what, str) else None,
+            same_as=same_as,
+        )
         self.evaluations.append(added)
         self._state[f"evaluation {number}"] = msgspec.to_builtins(added)
         self._state["count"] = number
@@ -73,11 +88,10 @@ class Record:
         tail = f"best {best.speedup:.1f}x #{best.number}" if best else "none correct yet"
         return f"eval {number}/{self.budget}: {said}; {tail}"
 
-    def add_again(self, before: Evaluation) -> str:
-        """Count a repeated point, answered from the record."""
-        what = {"point": before.point, "source": before.source}
-        first = before.same_as or before.number
-        return self.add(what, before.speedup, f"{before.speedup:.1f}x, repeats #{first}, try another", first)
+    def add_again(self, what: Point | str, before: Evaluation) -> str:
+        """Count a repeat, answered from the record."""
+        said = f"{before.speedup:.1f}x, repeats #{before.number}, try another"
+        return self.add(what, before.speedup, said, before.number)
 
     def add_note(self, text: str) -> str:
         """Keep a note; the oldest goes when there are too many."""

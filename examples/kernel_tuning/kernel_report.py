@@ -9,14 +9,14 @@ from typing import Any
 import msgspec
 from kernel_measure import BASELINE_SHA256, Bench, Measured, Peak
 from kernel_record import Evaluation, Record
-from kernel_search import Found, random_search
+from kernel_search import Chance, Found
 from kernel_shapes import SHAPES, geomean, of_phase, speedups
 from kernel_space import Point, Space, source_of, written
 
 from perdure.agents.tools import Completed, Finish, Runs, ToolContext
 
 FINAL_ROUNDS = 3
-SEARCH_SEEDS_MAX = 16
+SEEDS_MAX = 16
 LIBRARY_S_MAX = 60.0
 LOAD_GENERATOR_NOTE = (
     "A 135M model is a load generator: it makes legal moves, it does not reason about kernels. Whether any "
@@ -25,22 +25,28 @@ LOAD_GENERATOR_NOTE = (
 
 
 def conclude(context: ToolContext, space: Space, record: Record, bench: Bench) -> Finish:
-    """Search at random with the same budget, measure the finalists side by side, and report."""
+    """Search by chance with the same budget, measure the finalists side by side, and report."""
     template = (context.folder / "kernel.c.in").read_text(encoding="utf-8")
-    searches = _searches(context, space, record, bench, template)
+    chance = Chance(
+        space=space,
+        measure=lambda point: bench.measure(source_of(point, template)),
+        baseline_s=record.baseline_seconds(bench),
+        evaluations=len(record.evaluations),
+        progress=_progress,
+    )
+    searches = [chance.random_search(seed) for seed in _seeds(context, "search_seeds")]
+    edits = [chance.random_edits(seed) for seed in _seeds(context, "edit_seeds")]
     best = record.best
     finalists = {"baseline": bench.baseline_source()}
     if best is not None:
         finalists["best"] = _source(best, bench, template)
-    for found in searches:
-        if found.best is not None:
-            finalists[f"seed {found.seed}"] = source_of(found.best, template)
-    seconds = {"baseline": tuple(record.baseline_seconds(bench)), **_side_by_side(finalists, bench)}
+    finalists |= {one.name: source_of(one.best, template) for one in (*searches, *edits) if one.best}
+    seconds = {"baseline": tuple(chance.baseline_s), **_side_by_side(finalists, bench)}
     peak = bench.peak()
     _progress("library attention")
     result = {
         **_of_best(record, best, seconds, peak),
-        **_of_chance(record, searches, seconds),
+        **_of_chance(chance, searches, edits, seconds),
         "peak_gflops": peak.flops_per_s / 1e9,
         "read_gbytes_per_s": peak.read_bytes_per_s / 1e9,
         "library": library_attention(context.sandbox, context.folder, seconds["baseline"]),
@@ -68,17 +74,20 @@ def library_attention(sandbox: Runs, folder: Path, baseline_s: Sequence[float]) 
 
 def summary(result: dict[str, Any]) -> str:
     """The result in a few lines, for the model and for people."""
-    chance = result["random_search"]
     lines = [
         f"best kernel {result['speedup_geomean']:.1f}x the baseline "
         f"(prefill {result['speedup_prefill']:.1f}x, decode {result['speedup_decode']:.1f}x), "
         f"{result['gflops_geomean']:.0f} GFLOP/s, {result['peak_share']:.0%} of the measured peak "
-        f"of {result['peak_gflops']:.0f}",
-        f"random search, {len(chance['seeds'])} seeds of {chance['evaluations_each']}: "
-        f"{chance['min']:.1f}x / {chance['median']:.1f}x / {chance['max']:.1f}x (min, median, max)",
-        f"the model {'beat' if result['beats_random_search'] else 'did NOT beat'} random search: "
-        f"{result['versus_random_search']}",
+        f"of {result['peak_gflops']:.0f}"
     ]
+    for name in ("random search", "random edits"):
+        chance = result[name.replace(" ", "_")]
+        if chance is not None:
+            lines.append(
+                f"the model {'beat' if chance['beaten'] else 'did NOT beat'} {name}: {chance['versus']} "
+                f"({chance['min']:.1f}x / {chance['median']:.1f}x / {chance['max']:.1f}x, min / median / max "
+                f"of {len(chance['speedups'])} seeds of {chance['evaluations_each']})"
+            )
     library = result["library"]
     if library.get("speedup_geomean"):
         lines.append(f"{library['name']}: {library['speedup_geomean']:.1f}x the baseline")
@@ -87,21 +96,9 @@ def summary(result: dict[str, Any]) -> str:
     return "\n".join([*lines, LOAD_GENERATOR_NOTE])
 
 
-def _searches(context: ToolContext, space: Space, record: Record, bench: Bench, template: str) -> list[Found]:
-    """One random search for each seed, each with as many evaluations as the model used."""
-    seed, count = int(context.settings["seed"]), int(context.settings["search_seeds"])
-    baseline_s = record.baseline_seconds(bench)
-    return [
-        random_search(
-            space=space,
-            measure=lambda point: bench.measure(source_of(point, template)),
-            baseline_s=baseline_s,
-            seed=seed + place,
-            evaluations=len(record.evaluations),
-            progress=_progress,
-        )
-        for place in range(min(count, SEARCH_SEEDS_MAX))
-    ]
+def _seeds(context: ToolContext, setting: str) -> range:
+    first = int(context.settings["seed"])
+    return range(first, first + min(int(context.settings[setting]), SEEDS_MAX))
 
 
 def _side_by_side(finalists: dict[str, str], bench: Bench) -> dict[str, tuple[float, ...]]:
@@ -149,7 +146,7 @@ def _of_best(
         "peak_share_prefill": geomean(of_phase(rates, "prefill")) / peak.flops_per_s,
         "best": {
             "evaluation": best.number,
-            "point": best.point,
+            "point": None if best.point is None else written(msgspec.convert(best.point, Point)),
             "source_sha256": best.source,
             "speedup_when_evaluated": best.speedup,
         },
@@ -171,39 +168,45 @@ def _of_best(
 
 
 def _of_chance(
-    record: Record, searches: list[Found], seconds: dict[str, tuple[float, ...]]
+    chance: Chance, searches: list[Found], edits: list[Found], seconds: dict[str, tuple[float, ...]]
 ) -> dict[str, Any]:
-    """Random search beside the model. The model beats it only if it beats every seed."""
-    again = [
-        geomean(speedups(seconds["baseline"], seconds[f"seed {found.seed}"]))
-        if f"seed {found.seed}" in seconds
-        else 0.0
-        for found in searches
-    ] or [0.0]
-    model = geomean(speedups(seconds["baseline"], seconds["best"])) if "best" in seconds else 0.0
+    """Chance beside the model, which beats it only if it beats every seed."""
+    found = {"random_search": searches, "random_edits": edits}
+    beside = {name: _beside(chance, ones, seconds) for name, ones in found.items()}
+    search = beside["random_search"]
+    return {
+        **beside,
+        "random_search_speedup_geomean": None if search is None else search["median"],
+        "beats_random_search": None if search is None else search["beaten"],
+    }
+
+
+def _beside(
+    chance: Chance, found: list[Found], seconds: dict[str, tuple[float, ...]]
+) -> dict[str, Any] | None:
+    """The model beside one kind of chance, all measured again; None where no seed was asked for."""
+    if not found:
+        return None
+    names = ("best", *(one.name for one in found))
+    model, *again = (
+        geomean(speedups(seconds["baseline"], seconds[name])) if name in seconds else 0.0 for name in names
+    )
     if model > max(again):
         versus = "above every seed"
     else:
         versus = "within the spread of its seeds" if model >= min(again) else "below every seed"
     return {
-        "random_search_speedup_geomean": statistics.median(again),
-        "beats_random_search": model > max(again),
-        "versus_random_search": versus,
-        "random_search": {
-            "seeds": [found.seed for found in searches],
-            "evaluations_each": len(record.evaluations),
-            "speedups": again,
-            "min": min(again),
-            "median": statistics.median(again),
-            "max": max(again),
-            "wrong": [found.wrong for found in searches],
-            "best_points": [_point(found.best) for found in searches],
-        },
+        "beaten": model > max(again),
+        "versus": versus,
+        "evaluations_each": chance.evaluations,
+        "min": min(again),
+        "median": statistics.median(again),
+        "max": max(again),
+        "speedups": again,
+        "seeds": [one.name for one in found],
+        "wrong": [one.wrong for one in found],
+        "best_points": [None if one.best is None else written(one.best) for one in found],
     }
-
-
-def _point(point: Point | None) -> dict[str, Any] | None:
-    return None if point is None else written(point)
 
 
 def _source(best: Evaluation, bench: Bench, template: str) -> str:

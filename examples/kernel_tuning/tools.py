@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -13,28 +13,28 @@ from kernel_record import Evaluation, Record
 from kernel_report import conclude
 from kernel_search import score
 from kernel_shapes import geomean, of_phase, speedups
-from kernel_space import machine_space, source_of, written
+from kernel_space import Point, machine_space, source_of, written
 
 from perdure.agents.tools import Effect, Finish, ToolContext, tool
 
 SPACE = machine_space()
-NOTE_CHARS_MAX = 200
+NOTE_CHARS_MAX = 80
 HISTORY_LAST = 3
 EVALUATIONS_BETWEEN_OTHERS = 3
 
 
 @tool(effect=Effect.REPEATABLE, parameters=SPACE.schema())
-def evaluate(context: ToolContext, **parameters: Any) -> str:
-    """Compile, check and time one kernel."""
+def evaluate(context: ToolContext, change: list[str]) -> str:
+    """Change the best kernel so far, compile it, check it and time it."""
     record = Record(context)
     if record.used_up:
         return record.refusal
-    point = SPACE.parse(parameters)
-    before = record.same_as(written(point))
+    point = SPACE.changed(record.base, change)
+    before = record.same_as(point)
     if before is not None:
-        return record.add_again(before)
+        return record.add_again(point, before)
     source = source_of(point, (context.folder / "kernel.c.in").read_text(encoding="utf-8"))
-    return _evaluate(context, record, source, {"point": written(point)})
+    return _evaluate(record, Bench(context), source, point)
 
 
 @tool(effect=Effect.REPEATABLE)
@@ -49,13 +49,14 @@ def evaluate_source(
         return record.refusal
     before = record.same_as(sha256(source))
     if before is not None:
-        return record.add_again(before)
-    return _evaluate(context, record, source, {"source": Bench(context).keep_source(source)})
+        return record.add_again(sha256(source), before)
+    bench = Bench(context)
+    return _evaluate(record, bench, source, bench.keep_source(source))
 
 
 @tool(effect=Effect.REPEATABLE)
 def history(context: ToolContext) -> str:
-    """Show the best and the last kernels."""
+    """Show the best kernel and the last ones."""
     record = Record(context)
     best, last = record.best, record.evaluations[-HISTORY_LAST:]
     if best is None:
@@ -89,8 +90,7 @@ def choose(context: ToolContext) -> tuple[str, ...]:
     return evaluating
 
 
-def _evaluate(context: ToolContext, record: Record, source: str, what: dict[str, Any]) -> str:
-    bench = Bench(context)
+def _evaluate(record: Record, bench: Bench, source: str, what: Point | str) -> str:
     baseline_s = record.baseline_seconds(bench)
     measured = bench.measure(source)
     return record.add(what, score(measured, baseline_s), _in_words(measured, baseline_s))
@@ -107,4 +107,4 @@ def _in_words(measured: Measured, baseline_s: list[float]) -> str:
 def _compact(evaluation: Evaluation) -> str:
     if evaluation.point is None:
         return f"source {evaluation.source}"
-    return msgspec.json.encode(evaluation.point).decode()
+    return written(msgspec.convert(evaluation.point, Point))

@@ -1,17 +1,17 @@
 """The declared space of kernels: what is legal, and that a point is the same source every time."""
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "examples" / "kernel_tuning"))
 
-from kernel_space import Point, Space, source_of, space_of, written
+from kernel_space import CHANGES_MAX, START, Point, Space, source_of, space_of, written
 
 from perdure.errors import BadRequest
 from perdure.rng import seeded
@@ -27,12 +27,20 @@ def _point(space: Space, seed: int) -> Point:
     return space.draw(seeded(seed, "a point for a test"))
 
 
+def _legal(space: Space, point: Point) -> bool:
+    return all(getattr(point, name) in values for name, values in space.values.items())
+
+
+def _accepts(space: Space, arguments: Any) -> bool:
+    return jsonschema.Draft202012Validator(space.schema()).is_valid(arguments)
+
+
 @given(space=spaces, seed=seeds)
-def test_a_drawn_point_is_legal_and_written_as_what_the_schema_accepts(space: Space, seed: int) -> None:
-    """Law: chance and the model choose from the same set."""
-    point = _point(space, seed)
-    jsonschema.validate(written(point), space.schema())
-    assert space.parse(written(point)) == point
+def test_what_is_drawn_is_legal(space: Space, seed: int) -> None:
+    """Law: chance draws points and changes from the set that the model chooses from."""
+    assert _legal(space, START)
+    assert _legal(space, _point(space, seed))
+    assert _accepts(space, {"change": space.draw_changes(seeded(seed, "changes for a test"))})
 
 
 @given(space=spaces, seed=seeds)
@@ -50,41 +58,44 @@ def test_different_points_are_different_sources(space: Space, first: int, second
     assert (one == other) == (source_of(one, TEMPLATE) == source_of(other, TEMPLATE))
 
 
-@given(
-    space=spaces,
-    seed=seeds,
-    name=st.sampled_from(sorted(Point.__dataclass_fields__)),
-    value=st.one_of(
-        st.integers(-1, 600),
-        st.floats(allow_nan=False),
-        st.booleans(),
-        st.none(),
-        st.text(max_size=6),
-        st.sampled_from(["q", "kv", "float", "double", "libm", "bits", 8.0, 1.0]),
-    ),
+anything = st.one_of(
+    st.sampled_from(space_of(cores=8, vector_floats=16).changes),
+    st.sampled_from(["vec=0", "vec=16.0", "vec", "=16", "VEC=16", "vec=16 ", "speed=11", "", "kv=64;rm"]),
+    st.text(max_size=8),
 )
-def test_the_schema_accepts_exactly_the_legal_points(space: Space, seed: int, name: str, value: Any) -> None:
-    """Law: with one value changed to anything, schema and parser agree on whether it is legal."""
-    arguments = {**written(_point(space, seed)), name: value}
-    accepted = jsonschema.Draft202012Validator(space.schema()).is_valid(arguments)
+
+
+@given(space=spaces, seed=seeds, changes=st.lists(anything, max_size=5))
+def test_the_schema_accepts_exactly_the_legal_changes(space: Space, seed: int, changes: list[str]) -> None:
+    """Law: schema and code agree on every list of changes, and a legal one leads to a legal point."""
+    point = _point(space, seed)
     try:
-        point = space.parse(arguments)
+        changed = space.changed(point, changes)
     except BadRequest:
-        assert not accepted
+        assert not _accepts(space, {"change": changes})
     else:
-        assert accepted
-        assert getattr(point, name) in space.values[name]
+        assert _accepts(space, {"change": changes})
+        assert _legal(space, changed)
 
 
-@given(space=spaces, seed=seeds, name=st.sampled_from(sorted(Point.__dataclass_fields__)))
-def test_a_missing_or_unknown_parameter_is_refused(space: Space, seed: int, name: str) -> None:
-    """Law: a point has all its parameters and no others."""
-    whole = written(_point(space, seed))
-    missing = {key: value for key, value in whole.items() if key != name}
-    for arguments in (missing, {**whole, "speed": 11}):
-        assert not jsonschema.Draft202012Validator(space.schema()).is_valid(arguments)
-        with pytest.raises(BadRequest):
-            space.parse(arguments)
+@given(space=spaces, seed=seeds, data=st.data())
+def test_a_change_sets_its_field_and_no_other(space: Space, seed: int, data: st.DataObject) -> None:
+    """Law: of two changes to one field the later holds, and the fields not named stay."""
+    point = _point(space, seed)
+    name = data.draw(st.sampled_from(sorted(space.values)))
+    first, last = (data.draw(st.sampled_from(space.values[name])) for _ in range(2))
+    changed = space.changed(point, [f"{name}={first}", f"{name}={last}"])
+    assert changed == dataclasses.replace(point, **{name: last})
+
+
+@given(space=spaces, seed=seeds)
+def test_every_point_can_be_reached_from_the_start(space: Space, seed: int) -> None:
+    """Law: changes, a few at a time, lead from where every session begins to any point of the space."""
+    wanted = _point(space, seed)
+    changes, point = written(wanted).split(), START
+    for place in range(0, len(changes), CHANGES_MAX):
+        point = space.changed(point, changes[place : place + CHANGES_MAX])
+    assert point == wanted
 
 
 @given(cores=st.integers(1, 500))

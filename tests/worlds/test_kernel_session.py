@@ -12,16 +12,16 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "examples" / "kernel_t
 
 import kernel_measure
 from kernel_shapes import SHAPES
-from kernel_space import machine_space, written
+from kernel_space import machine_space
 
 from perdure.agents.agent import Agent
 from perdure.agents.tools import Completed, Finish, Past, ToolContext
 from perdure.clock import VirtualClock
 from perdure.errors import BadRequest, SandboxUnavailable
-from perdure.rng import seeded
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "kernel_tuning"
 BASELINE_MS = 40.0
+CHANGES = (["q=8"], ["q=16"], ["kv=128"], ["kv=256", "rows=2"], ["rows=4"], ["unroll=2"])
 
 
 class ScriptedSandbox:
@@ -118,10 +118,7 @@ class Session:
         return returned
 
 
-def point(seed: int, **changed: Any) -> dict[str, Any]:
-    """A legal and correct point that `seed` draws."""
-    drawn = written(machine_space().draw(seeded(seed, "points of a session")))
-    return {**drawn, "exp": "p5", **changed}
+VEC_MAX = machine_space().values["vec"][-1]
 
 
 @pytest.fixture
@@ -136,18 +133,32 @@ def test_the_prompt_offers_the_tools_in_order_of_definition(session: Session) ->
 
 def test_an_evaluation_answers_in_one_short_line(session: Session) -> None:
     """Number, budget, speedups and the best so far; a token of it costs milliseconds of prefill."""
-    said = session.call("evaluate", **point(1, vec=4))
+    said = session.call("evaluate", change=["vec=4"])
     assert said == "eval 1/6: 4.0x (prefill 4.0x, decode 4.0x) ok; best 4.0x #1"
-    said = session.call("evaluate", **point(2, exp="bits"))
+    said = session.call("evaluate", change=["exp=bits", "q=64"])
     assert said == "eval 2/6: 0x: wrong on prefill-640; best 4.0x #1"
 
 
+def test_changes_are_made_to_the_best_kernel_so_far(session: Session) -> None:
+    """A slower or a wrong kernel is not built upon."""
+    session.call("evaluate", change=["q=64"])
+    session.call("evaluate", change=["vec=1", "kv=128"])
+    session.call("evaluate", change=["exp=bits"])
+    session.call("evaluate", change=["rows=2"])
+    points = [session.state[f"evaluation {number}"]["point"] for number in (1, 2, 3, 4)]
+    start = {**points[0], "q": 32}
+    assert points[0] == {**start, "q": 64}
+    assert points[1] == {**start, "q": 64, "vec": 1, "kv": 128}
+    assert points[2] == {**start, "q": 64, "exp": "bits"}
+    assert points[3] == {**start, "q": 64, "rows": 2}
+
+
 def test_a_repeated_point_counts_and_is_not_measured_again(session: Session) -> None:
-    """The answer names the evaluation that it repeats, also when that one was a repeat itself."""
-    session.call("evaluate", **point(1, vec=4))
+    """The answer names the first evaluation of that point."""
+    session.call("evaluate", change=["vec=4"])
     timed = len(session.sandbox.timed)
-    session.call("evaluate", **point(1, vec=4))
-    said = session.call("evaluate", **point(1, vec=4))
+    session.call("evaluate", change=["vec=4"])
+    said = session.call("evaluate", change=["vec=1", "vec=4"])
     assert said == "eval 3/6: 4.0x, repeats #1, try another; best 4.0x #1"
     assert len(session.sandbox.timed) == timed
 
@@ -155,16 +166,16 @@ def test_a_repeated_point_counts_and_is_not_measured_again(session: Session) -> 
 def test_choose_lets_the_model_evaluate_until_the_budget_is_spent_and_then_submit(session: Session) -> None:
     """Other tools come up after three evaluations, never twice in a row, and submit only at the end."""
     seen: list[tuple[str, ...]] = []
-    for count in range(6):
+    for change in CHANGES:
         if "note" in session.allowed:
             seen.append(session.allowed)
             session.call("note", text="wider is faster")
         seen.append(session.allowed)
-        session.call("evaluate", **point(count))
+        session.call("evaluate", change=change)
     assert set(seen) == {("evaluate",), ("evaluate", "history", "note")}
     assert seen.count(("evaluate", "history", "note")) == 1
     assert session.allowed == ("submit",)
-    assert "call submit" in session.call("evaluate", **point(99))
+    assert "call submit" in session.call("evaluate", change=["q=8"])
 
 
 def test_whole_sources_are_refused_unless_the_setting_allows_them(session: Session, tmp_path: Path) -> None:
@@ -194,10 +205,10 @@ def test_a_source_that_was_changed_in_the_workspace_is_not_submitted(tmp_path: P
 def test_history_and_notes_are_short_and_stay(session: Session) -> None:
     """History gives the best point as the arguments that name it; notes are counted."""
     assert session.call("history") == "0 evaluated, none correct yet"
-    session.call("evaluate", **point(1, vec=4))
-    session.call("evaluate", **point(2, vec=1))
+    session.call("evaluate", change=["vec=4"])
+    session.call("evaluate", change=["vec=1"])
     said = session.call("history")
-    assert said.startswith('best #1 4.0x {"q":')
+    assert said.startswith("best #1 4.0x vec=4 rows=1 ")
     assert said.endswith("; last: #1 4.0x, #2 1.0x")
     assert session.call("note", text="wider is faster") == "noted (1)"
     assert session.state["notes"] == ["wider is faster"]
@@ -207,18 +218,18 @@ def test_an_evaluation_cut_off_before_its_commit_is_counted_once_and_not_timed_a
     session: Session,
 ) -> None:
     """After a crash the same call gives the same answer from what was measured before."""
-    session.call("evaluate", **point(1))
-    cut = session.call("evaluate", dies_before_commit=True, **point(2))
+    session.call("evaluate", change=["q=64"])
+    cut = session.call("evaluate", dies_before_commit=True, change=["q=16"])
     timed = len(session.sandbox.timed)
-    assert session.call("evaluate", **point(2)) == cut
+    assert session.call("evaluate", change=["q=16"]) == cut
     assert len(session.sandbox.timed) == timed
     assert session.state["count"] == 2
 
 
 def test_a_submit_cut_off_does_not_search_again(session: Session) -> None:
     """Random search after a resume takes what it measured before from the workspace."""
-    for count in range(6):
-        session.call("evaluate", **point(count))
+    for change in CHANGES:
+        session.call("evaluate", change=change)
     before = len(session.sandbox.timed)
     session.call("submit", dies_before_commit=True)
     first = len(session.sandbox.timed) - before
@@ -230,13 +241,14 @@ def test_a_submit_cut_off_does_not_search_again(session: Session) -> None:
 
 def test_the_result_has_what_the_contract_names(session: Session) -> None:
     """speedup, random search over its seeds, evaluations, share of peak, and who won."""
-    for count in range(6):
-        session.call("evaluate", **point(count, vec=1))
+    for change in CHANGES:
+        session.call("evaluate", change=["vec=1", *change[:2]])
     finish = session.call("submit")
     result = finish.result
     assert result["evaluations"] == 6
     assert result["speedup_geomean"] == 1.0
     assert result["random_search_speedup_geomean"] == result["random_search"]["median"] > 1.0
+    assert result["random_edits"] is None
     assert len(result["random_search"]["speedups"]) == 3
     rates = [shape["gflops"] for shape in result["shapes"]]
     assert 0 < min(rates) / 400 <= result["peak_share"] <= max(rates) / 400
@@ -249,19 +261,32 @@ def test_the_result_has_what_the_contract_names(session: Session) -> None:
 
 def test_equal_to_the_best_seed_is_not_a_win(session: Session) -> None:
     """Only what is faster than every seed of random search beats it."""
-    for count in range(6):
-        session.call("evaluate", **point(count, vec=machine_space().values["vec"][-1]))
+    for change in CHANGES:
+        session.call("evaluate", change=[f"vec={VEC_MAX}", *change[:2]])
     result = session.call("submit").result
-    widest = float(machine_space().values["vec"][-1])
-    assert result["random_search"]["max"] == result["speedup_geomean"] == widest
+    assert result["random_search"]["max"] == result["speedup_geomean"] == float(VEC_MAX)
     assert result["beats_random_search"] is False
-    assert result["versus_random_search"] == "within the spread of its seeds"
+    assert result["random_search"]["versus"] == "within the spread of its seeds"
+
+
+def test_random_edits_make_the_moves_of_the_model(tmp_path: Path) -> None:
+    """With edit_seeds set, what the tool's own hill climbing gives by chance stands beside the model."""
+    session = Session(tmp_path, "evaluations=6", "search_seeds=0", "edit_seeds=2")
+    for change in CHANGES:
+        session.call("evaluate", change=change)
+    finish = session.call("submit")
+    edits = finish.result["random_edits"]
+    assert len(edits["speedups"]) == 2
+    assert edits["min"] >= 1.0
+    assert "random edits" in finish.output
+    assert finish.result["random_search"] is None
+    assert finish.result["random_search_speedup_geomean"] is None
 
 
 def test_a_run_of_wrong_kernels_ends_with_nothing(session: Session) -> None:
     """A job without one correct kernel reports zeros, not an error and not a speedup."""
-    for count in range(6):
-        session.call("evaluate", **point(count, exp="bits"))
+    for change in CHANGES:
+        session.call("evaluate", change=["exp=bits", *change[:2]])
     result = session.call("submit").result
     assert result["speedup_geomean"] == result["peak_share"] == 0.0
     assert result["evaluations_wrong"] == 6
@@ -273,4 +298,4 @@ def test_a_missing_compiler_stops_the_run_with_the_line_that_installs_it(session
     """Every evaluation would fail, so the run stops instead of telling the model."""
     session.sandbox.gcc = False
     with pytest.raises(SandboxUnavailable, match="apt-get install gcc"):
-        session.call("evaluate", **point(1))
+        session.call("evaluate", change=["vec=4"])
