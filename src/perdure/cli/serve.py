@@ -132,7 +132,7 @@ def _tls(arguments: argparse.Namespace) -> Tls | None:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(cert, key)
     except (ssl.SSLError, OSError) as error:
         raise BadRequest(
-            f"{cert} and {key} cannot serve TLS: {error}. Give a certificate chain and its private key, both PEM"
+            f"{cert} and {key} cannot serve TLS ({error}); give a certificate chain and its key, both PEM"
         ) from error
     return Tls(cert=cert, key=key)
 
