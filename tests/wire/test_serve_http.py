@@ -3,6 +3,7 @@
 import asyncio
 
 import aiohttp
+import jsonschema
 import orjson
 import pytest
 
@@ -194,6 +195,20 @@ async def test_every_file_that_the_server_makes_is_its_owners_alone(served, http
     paths = list((tmp_path / "data").rglob("*"))
     assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {0o600}
     assert {path.stat().st_mode & 0o777 for path in paths if path.is_dir()} == {0o700}
+
+
+async def test_answers_are_as_described(served, http):
+    """Real answers and errors keep the schemas of the document."""
+    schemas = (await (await http.get("/openapi.json")).json())["components"]
+    for path, body, name in (
+        ("/v1/chat/completions", CHAT, "ChatCompletion"),
+        ("/v1/chat/completions", {}, "Error"),
+        ("/v1/responses", {"model": "scripted", "input": "Hello"}, "Response"),
+    ):
+        answer = await (await http.post(path, json=body, headers=keyed(served))).json()
+        jsonschema.validate(answer, {"components": schemas, "$ref": f"#/components/schemas/{name}"})
+    models = await (await http.get("/v1/models", headers=keyed(served))).json()
+    jsonschema.validate(models, {"components": schemas, "$ref": "#/components/schemas/Models"})
 
 
 async def test_the_description_names_what_is_there(served, http):
