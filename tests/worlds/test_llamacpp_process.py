@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,8 @@ from perdure.errors import (
     Unavailable,
 )
 from perdure.processes import identify
+from tests.eventually import eventually
 from tests.tiny_gguf import gguf
-
-WAIT_S = 30.0
 
 
 class Fake:
@@ -93,12 +92,6 @@ def call(**given: Any) -> Call:
 
 async def events_of(engine: LlamaCpp, asked: Call) -> list[Event]:
     return [event async for event in engine.stream(await engine.prepare(asked))]
-
-
-async def eventually(is_so: Callable[[], bool]) -> None:
-    with anyio.fail_after(WAIT_S):
-        while not is_so():  # noqa: ASYNC110  # what we wait for happens in another process
-            await anyio.sleep(0.01)
 
 
 async def refusal(engine: LlamaCpp) -> PerdureError:

@@ -26,6 +26,9 @@ To call a function, answer with its name and arguments as JSON, in this form and
 The result comes back between {RESPONSE_OPEN} and {RESPONSE_CLOSE}."""
 
 
+_NAMES: dict[Role, str] = {"system": "", "user": "User:", "assistant": "Assistant:"}
+
+
 class ChatMessage(msgspec.Struct, frozen=True, kw_only=True):
     """One message as chat templates take it."""
 
@@ -48,8 +51,7 @@ def render(items: Sequence[Item], tools: Sequence[Tool]) -> tuple[ChatMessage, .
 
 def render_plain(messages: Sequence[ChatMessage]) -> str:
     """The prompt for a model without a chat template: a script that ends where the model speaks."""
-    names: dict[Role, str] = {"system": "", "user": "User: ", "assistant": "Assistant: "}
-    return "".join(f"{names[m.role]}{m.content}\n\n" for m in messages) + "Assistant:"
+    return "".join(f"{_NAMES[m.role]}{_spaced(m)}\n\n" for m in messages) + _NAMES["assistant"]
 
 
 PLAIN_STOP = "\nUser:"
@@ -74,6 +76,12 @@ def tool_text(tool: Tool) -> str:
     """One tool as one line of JSON; the order of its keys is that of the schema."""
     parameters: dict[str, Any] = tool.parameters or {"type": "object", "properties": {}}
     return _json({"name": tool.name, "description": tool.description, "parameters": parameters})
+
+
+def _spaced(message: ChatMessage) -> str:
+    """What stands behind the name: a model begins with the blank itself, so it is added where missing."""
+    said = message.content
+    return said if message.role == "system" or said[:1].isspace() else f" {said}"
 
 
 def _turns(items: Sequence[Item], tools: Sequence[Tool]) -> list[tuple[Role, str]]:

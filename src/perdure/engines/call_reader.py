@@ -62,14 +62,17 @@ class AnswerReader:
             self._held = ""
 
     def _read_text(self) -> Iterator[Event]:
-        if not self._calls:
-            free, self._held = self._held, ""
-        elif CALL_OPEN in self._held:
-            free, _, self._held = self._held.partition(CALL_OPEN)
-            self._in_call = True
-        else:
-            keep = _overlap(self._held, CALL_OPEN)
-            free, self._held = self._held[: len(self._held) - keep], self._held[len(self._held) - keep :]
+        """Let out what is surely text; blanks wait until more follows, for before a call they are no answer."""
+        free, tag, rest = self._held, "", ""
+        if self._calls:
+            free, tag, rest = self._held.partition(CALL_OPEN)
+            if not tag:
+                keep = _overlap(free, CALL_OPEN)
+                free, rest = free[: len(free) - keep], free[len(free) - keep :]
+            if not self.text and free.isspace():
+                free, rest = ("", rest) if tag else ("", free + rest)
+        self._held = rest
+        self._in_call = bool(tag)
         if free:
             yield self._said(free)
 

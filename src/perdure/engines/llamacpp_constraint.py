@@ -37,8 +37,13 @@ END_TOKENS = 1  # the model's end of turn
 PLANS_MAX = 512
 
 _WIRE_ANY: JsonSchema = {"type": "object", "properties": {}}
+_PATTERN_FULL = 3  # llama.cpp's COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN_FULL
 _LLG = "%llguidance {}\n"
-_NO_CALL = f"TEXT: /(?s:.*)/ & ~/(?s:.*{CALL_OPEN}.*)/\n"
+_TEXT = "TEXT: /(?s:.*)/\n"
+_NO_CALL = f"start: TEXT\nTEXT: /(?s:.*)/ & ~/(?s:.*{CALL_OPEN[:-1]}.*)/\n"
+_CALLED = f"""called: "{{\\"name\\":\\"" call "}}{CALL_CLOSE}"\n"""
+# Any text; once `<tool_call>` stands in it, a call and nothing else.
+_MAY_CALL = f'start: TEXT | opening called\nopening[lazy]: TEXT "{CALL_OPEN}"\n{_TEXT}{_CALLED}'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +104,7 @@ def constrain(call: Call, max_output_tokens: int, *, guided: bool) -> Constraint
     if not call.tools or call.sampling.ignore_eos:
         return Constraint()
     if not callable_tools:
-        return Constraint(
-            attempts=(Attempt(fields={"grammar": f"{_LLG}start: TEXT\n{_NO_CALL}"} if guided else {}),)
-        )
+        return Constraint(attempts=(Attempt(fields={"grammar": _LLG + _NO_CALL} if guided else {}),))
     return Constraint(calls=True, attempts=(Attempt(fields=_optional_call(callable_tools, guided=guided)),))
 
 
@@ -250,26 +253,18 @@ def _text_fields(bounded: Bounded, tools: Sequence[Tool], *, guided: bool) -> di
     if not tools:
         return {"grammar": f"{_LLG}start: %json {_compact(bounded.schema)}\n"}
     rules = _call_rules(tools, [_loosely(tool) for tool in tools])
-    opening = _json(f'{CALL_OPEN}{{"name":"')
-    return {
-        "grammar": f'{_LLG}start: answer | {opening} call "}}{CALL_CLOSE}"\n'
-        f"answer: %json {_compact(bounded.schema)}\n{rules}"
-    }
+    start = f'start: answer | "{CALL_OPEN}" called\nanswer: %json {_compact(bounded.schema)}\n'
+    return {"grammar": f"{_LLG}{start}{_CALLED}{rules}"}
 
 
 def _optional_call(tools: Sequence[Tool], *, guided: bool) -> dict[str, Any]:
     """The request fields for text that may turn into a call: once `<tool_call>` stands there, it is one."""
     schemas = [_loosely(tool) for tool in tools]
     if guided:
-        opening = _json(f'{CALL_OPEN}{{"name":"')
-        called = f'{opening} call "}}{CALL_CLOSE}"'
-        return {"grammar": f"{_LLG}start: TEXT ({called})?\n{_NO_CALL}{_call_rules(tools, schemas)}"}
+        return {"grammar": f"{_LLG}{_MAY_CALL}{_call_rules(tools, schemas)}"}
     calls = {"anyOf": [_whole_call(t, s) for t, s in zip(tools, schemas, strict=True)]}
     trigger = {"type": _PATTERN_FULL, "value": rf"[\s\S]*?{CALL_OPEN}\s*(\{{[\s\S]*)"}
     return {"json_schema": calls, "grammar_lazy": True, "grammar_triggers": [trigger]}
-
-
-_PATTERN_FULL = 3  # llama.cpp's COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN_FULL
 
 
 def _loosely(tool: Tool) -> JsonSchema:
