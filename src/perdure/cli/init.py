@@ -67,7 +67,9 @@ def choose(context: ToolContext) -> tuple[str, ...]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be typed after `perdure init`."""
     parser.add_argument("name", help="the agent's name: lower-case letters, digits and dashes")
-    parser.add_argument("--folder", type=Path, default=None, help="where (default: a new folder of that name)")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where (default: a new folder of that name)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
