@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from perdure.errors import NotFound
@@ -24,6 +24,8 @@ def record(session: str | None, **more: object) -> CallRecord:
 
 
 @in_tmp
+@example(sessions=["a/b", "a:b", "a.b", "..", "."])
+@example(sessions=["x" * 200, "x" * 201])
 @given(sessions=st.lists(names, min_size=2, max_size=4, unique=True))
 def test_every_session_has_a_file_of_its_own(
     tmp_path_factory: pytest.TempPathFactory, sessions: list[str]

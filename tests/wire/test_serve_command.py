@@ -164,14 +164,16 @@ async def test_a_second_signal_ends_at_once(own_home):
             process.send_signal(signal.SIGINT)
             await _refused(client)
             process.send_signal(signal.SIGINT)
+            heard: list[object] = []
             with pytest.raises(openai.APIError, match="ask again"):
-                await _exhaust(stream)
+                await _exhaust(stream, heard)
+        assert len(heard) < 1000, "the whole drain time went by: 50 tokens come in a second"
         assert await asyncio.to_thread(process.wait, 20) == 0
 
 
-async def _exhaust(stream) -> None:
-    async for _ in stream:
-        pass
+async def _exhaust(stream, heard: list[object]) -> None:
+    async for chunk in stream:
+        heard += [chunk]
 
 
 async def test_a_killed_server_forgets_nothing_finished(own_home):
@@ -187,7 +189,7 @@ async def test_a_killed_server_forgets_nothing_finished(own_home):
             await anext(stream)
             process.kill()
             with pytest.raises(openai.APIConnectionError):
-                await _exhaust(stream)
+                await _exhaust(stream, [])
     with server(own_home) as (_, said, _):
         async with openai.AsyncOpenAI(base_url=said["base_url"], api_key=api_key(own_home)) as client:
             assert await client.chat.completions.create(**HELLO, **keyed) == first
