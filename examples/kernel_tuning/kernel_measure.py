@@ -27,7 +27,7 @@ FLAGS = ("-O3", "-march=native", "-std=gnu11", "-pthread", "-Wno-psabi")
 COMPILE_S_MAX = 30.0
 HARNESS_S_MAX = 60.0
 CALL_S_MAX = 2.0
-SHAPE_S_MAX = 0.1
+SHAPE_S_MAX = 0.05
 SOURCE_CHARS_MAX = 200_000
 REPEATS_MAX = 25
 PRIME = 2**61 - 1  # of the harness's one-time code

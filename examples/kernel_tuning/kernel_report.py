@@ -10,7 +10,7 @@ import msgspec
 from kernel_measure import BASELINE_SHA256, Bench, Measured, Peak
 from kernel_record import Evaluation, Record
 from kernel_search import Chance, Found
-from kernel_shapes import SHAPES, geomean, of_phase, speedups
+from kernel_shapes import SHAPES, Shape, geomean, of_phase, speedups
 from kernel_space import Point, Space, source_of, written
 
 from perdure.agents.tools import Completed, Finish, Runs, ToolContext
@@ -61,7 +61,7 @@ def library_attention(sandbox: Runs, folder: Path, baseline_s: Sequence[float]) 
     """The attention of onnxruntime or numpy on the same shapes, where one is installed beside us."""
     script = folder / "library_attention.py"
     prefixes = {Path(sys.prefix).resolve(), Path(sys.base_prefix).resolve(), folder.resolve()}
-    argv = [sys.executable, str(script), msgspec.json.encode([_sizes(shape) for shape in SHAPES]).decode()]
+    argv = [sys.executable, str(script), msgspec.json.encode([sizes(shape) for shape in SHAPES]).decode()]
     visible = tuple(sorted(path for path in prefixes if not path.is_relative_to("/usr")))
     ended = sandbox.run(argv, timeout_s=LIBRARY_S_MAX, read_only=visible)
     answer = _answer(ended)
@@ -70,6 +70,11 @@ def library_attention(sandbox: Runs, folder: Path, baseline_s: Sequence[float]) 
         answer["speedup_geomean"] = geomean(ratios)
         answer["speedups"] = ratios
     return answer
+
+
+def sizes(shape: Shape) -> list[int]:
+    """The shape as library_attention.py takes it."""
+    return [shape.heads, shape.kv_heads, shape.queries, shape.keys, shape.dim]
 
 
 def summary(result: dict[str, Any]) -> str:
@@ -214,10 +219,6 @@ def _source(best: Evaluation, bench: Bench, template: str) -> str:
         return source_of(msgspec.convert(best.point, Point), template)
     assert best.source is not None
     return bench.kept_source(best.source)
-
-
-def _sizes(shape: Any) -> list[int]:
-    return [shape.heads, shape.kv_heads, shape.queries, shape.keys, shape.dim]
 
 
 def _answer(ended: Completed) -> dict[str, Any]:

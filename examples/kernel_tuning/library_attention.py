@@ -1,6 +1,6 @@
 """How fast an installed library's attention is on this processor; prints one line of JSON.
 
-    python library_attention.py '[[heads, kv_heads, queries, keys, dim], ...]'
+    python library_attention.py '[[heads, kv_heads, queries, keys, dim], ...]' [numpy]
 
 onnxruntime's GroupQueryAttention where onnxruntime and onnx are installed, else numpy's two matrix products
 and a softmax, else the reason why there is no figure. Neither is a dependency of ours.
@@ -23,7 +23,7 @@ def main() -> None:
     have = {name: importlib.util.find_spec(name) is not None for name in ("numpy", "onnxruntime", "onnx")}
     if not have["numpy"]:
         answer: dict[str, Any] = {"name": None, "reason": "neither numpy nor onnxruntime is installed"}
-    elif have["onnxruntime"] and have["onnx"]:
+    elif have["onnxruntime"] and have["onnx"] and sys.argv[2:] != ["numpy"]:
         answer = _report("onnxruntime", [_onnxruntime_call(*shape) for shape in sizes])
     else:
         answer = _report("numpy", [_numpy_call(*shape) for shape in sizes])
