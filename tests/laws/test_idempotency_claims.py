@@ -1,5 +1,7 @@
 """Laws of claims: what makes two requests the same, and which answer is worth joining."""
 
+import asyncio
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -65,6 +67,35 @@ async def test_only_an_answer_that_somebody_waits_for_is_joined(platform: Platfo
     assert (second is first, joined) == (False, False)
     second.join()
     second.leave()
+
+
+async def test_what_an_abandoned_answer_still_stored_is_replayed(platform: Platform) -> None:
+    """Hung up upon while it is being stored, an answer counts: later requests do not make another."""
+    stored, go_on, finish = threading.Event(), threading.Event(), platform.store.finish
+
+    def slowly(**row: object) -> None:
+        stored.set()
+        assert go_on.wait(20)
+        finish(**row)
+
+    failing, _ = platform.answers.open(await work(platform), None)
+    with pytest.raises(EngineFailed):
+        await failing.head()
+    platform.store.finish = slowly  # type: ignore[method-assign]
+    first, _ = platform.answers.open(await work(platform), CLAIM)
+    first.join()
+    await asyncio.to_thread(stored.wait, 20)
+    first.leave()
+    second, joined = platform.answers.open(await work(platform), CLAIM)
+    second.join()
+    await asyncio.sleep(0)
+    second.leave()
+    third, joined_third = platform.answers.open(await work(platform), CLAIM)
+    third.join()
+    await asyncio.sleep(0.1)  # time enough to look for a stored answer too early, and not find it
+    go_on.set()
+    assert (joined, joined_third) == (False, False)
+    assert (await third.head()).headers["x-perdure-replayed"] == "true"
 
 
 async def test_a_failed_answer_is_not_joined(platform: Platform) -> None:

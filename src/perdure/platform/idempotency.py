@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from perdure.clock import Clock
 from perdure.errors import BadRequest, Conflict, PerdureError, Unavailable
 from perdure.platform.answer import Answer, Head
-from perdure.platform.generating import Generation, Work, break_off
+from perdure.platform.generating import Commit, Generation, Work, break_off
 from perdure.platform.limits import (
     IDEMPOTENCY_KEY_CHARACTERS_MAX,
     PURGE_EVERY_S,
@@ -71,15 +71,16 @@ class Answers:
         """The answer to `work`, and whether it was running already. Whoever opens it joins and leaves it."""
         if self._closed:
             raise Unavailable("this server is shutting down; ask again, or ask another one")
+        earlier: Answer | None = None
         if claim is not None:
-            body_hash, running = self._claimed.get((claim.workspace, claim.key), ("", None))
-            if running is not None and running.worth_joining:
+            body_hash, earlier = self._claimed.get((claim.workspace, claim.key), ("", None))
+            if earlier is not None and earlier.worth_joining:
                 _check(claim, body_hash)
-                return running, True
+                return earlier, True
         answer = Answer()
         if claim is not None:
             self._claimed[claim.workspace, claim.key] = (claim.body_hash, answer)
-        answer.task = asyncio.create_task(self._make(work, claim, answer), name="answer")
+        answer.task = asyncio.create_task(self._make(work, claim, answer, earlier), name="answer")
         self._tasks.add(answer.task)
         answer.task.add_done_callback(partial(self._settle, work, claim, answer))
         return answer, False
@@ -92,8 +93,11 @@ class Answers:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _make(self, work: Work, claim: Claim | None, answer: Answer) -> None:
+    async def _make(self, work: Work, claim: Claim | None, answer: Answer, earlier: Answer | None) -> None:
         try:
+            if earlier is not None and earlier.task is not None:
+                # It was given up, but may be storing what it finished; then that is what we replay.
+                await _to_its_end(earlier.task)
             if claim is None or not await self._replayed(claim, answer):
                 await self._generation.write(work, answer, self._committing(claim, work))
         except PerdureError as error:
@@ -126,7 +130,7 @@ class Answers:
         answer.finish()
         return True
 
-    def _committing(self, claim: Claim | None, work: Work):
+    def _committing(self, claim: Claim | None, work: Work) -> Commit:
         """What `Generation.write` calls with a finished answer, before its last byte is handed out."""
 
         async def commit(response: StoredResponse | None, answer: Answer, last: bytes) -> None:
@@ -134,7 +138,9 @@ class Answers:
             if claim is not None:
                 replay = self._replay(claim, work, answer.body() + last)
             if replay is not None or response is not None:
-                await asyncio.to_thread(self._finish, replay, response)
+                storing = asyncio.create_task(asyncio.to_thread(self._finish, replay, response))
+                await _to_its_end(storing)
+                storing.result()
 
         return commit
 
@@ -158,6 +164,15 @@ class Answers:
         if self._clock.monotonic_s() - self._purged_s > PURGE_EVERY_S:
             self._purged_s = self._clock.monotonic_s()
             self._store.purge(self._clock.now_s())
+
+
+async def _to_its_end(task: asyncio.Task[None]) -> None:
+    """Wait until `task` has ended; whoever is cancelled meanwhile is so only then."""
+    try:
+        await asyncio.wait((task,))
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        raise
 
 
 def _check(claim: Claim, body_hash: str) -> None:

@@ -47,7 +47,8 @@ def private_folder(path: Path) -> None:
     """Make the folder, and what is missing above it, for the owner alone."""
     try:
         for folder in reversed((path, *path.parents)):
-            folder.mkdir(mode=0o700, exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise StorageFailed(
             f"cannot make the folder {path}: {error.strerror}. Set PERDURE_HOME to one that can be written"
