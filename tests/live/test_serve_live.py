@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,14 @@ async def test_an_engine_killed_mid_stream_costs_one_answer(served: Served):
     patient = served.client.with_options(max_retries=8)
     answer = await patient.chat.completions.create(model=MODEL, messages=PARIS, max_completion_tokens=4)
     assert answer.choices[0].message.content
+    root = str(served.client.base_url).removesuffix("v1/")
+    page = await asyncio.to_thread(_read, f"{root}metrics")
+    assert f'perdure_engine_restarts{{model="{MODEL}"}} 1.0' in page
+
+
+def _read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as page:
+        return page.read().decode()
 
 
 async def _exhaust(stream) -> None:

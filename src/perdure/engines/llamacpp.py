@@ -72,6 +72,11 @@ class LlamaCpp:
     def ready(self) -> bool:
         return self._process is not None and self._process.ready
 
+    @property
+    def restarts(self) -> int:
+        """How often the child was started again; a server's metrics show it."""
+        return 0 if self._process is None else self._process.restarts
+
     async def start(self) -> None:
         header = read_gguf(self._model_file)
         trained = header.context_tokens or WINDOW_TOKENS_DEFAULT

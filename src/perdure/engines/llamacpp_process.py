@@ -24,6 +24,7 @@ class LlamaProcess:
     """
 
     def __init__(self, plan: ServerPlan, clock: Clock) -> None:
+        self.restarts = 0
         self._plan = plan
         self._clock = clock
         self._child: Child | None = None
@@ -91,6 +92,7 @@ class LlamaProcess:
                 self._last_end = "cannot be started again"
                 _log.error("%s", failure.message)
             else:
+                self.restarts += 1
                 return
         self._given_up = (
             f"the engine failed {quick_failures} times in a row and is given up (it {self._last_end}). "
