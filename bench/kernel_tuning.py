@@ -2,8 +2,8 @@
 
     .venv/bin/python bench/kernel_tuning.py [--point "vec=16 rows=8 ..."] [--rounds 5]
 
-Makes an environment of its own under build/bench for onnxruntime, onnx and numpy (180 MB), which Perdure
-does not depend on. All take turns in every round; each figure is the median over rounds of a median. The
+Makes an environment of its own under build/bench for onnxruntime and onnx (180 MB), which Perdure does not
+depend on. All take turns in every round; each figure is the median over rounds of a median. The
 decode of onnxruntime includes what its operator does on every call: it copies the past keys and values.
 """
 

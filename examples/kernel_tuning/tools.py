@@ -41,7 +41,7 @@ def evaluate(context: ToolContext, change: list[str]) -> str:
 def evaluate_source(
     context: ToolContext, source: Annotated[str, msgspec.Meta(min_length=1, max_length=SOURCE_CHARS_MAX)]
 ) -> str:
-    """Time your own C source of void attention(const float*q,const float*k,const float*v,float*out,int heads,int kv_heads,int queries,int keys,int dim)."""  # noqa: E501
+    """Check and time a whole C source of your own."""
     record = Record(context)
     if not context.settings["allow_source"]:
         return "refused: whole sources are off. Use evaluate, or run with --set allow_source=true."

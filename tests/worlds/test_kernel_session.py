@@ -131,6 +131,16 @@ def test_the_prompt_offers_the_tools_in_order_of_definition(session: Session) ->
     assert list(session.tools) == ["evaluate", "evaluate_source", "history", "note", "submit"]
 
 
+def test_the_prompt_for_large_models_names_every_shape_and_the_same_settings(session: Session) -> None:
+    """What AGENT.large.toml says of the task is what is measured."""
+    large = Agent.load(EXAMPLE / "AGENT.large.toml")
+    for shape in SHAPES:
+        sizes = f"({shape.heads},{shape.kv_heads},{shape.queries},{shape.keys},{shape.dim})"
+        assert sizes in large.spec.system
+    assert large.spec.settings.keys() == session.agent.spec.settings.keys()
+    assert large.spec.settings["allow_source"] is True
+
+
 def test_an_evaluation_answers_in_one_short_line(session: Session) -> None:
     """Number, budget, speedups and the best so far; a token of it costs milliseconds of prefill."""
     said = session.call("evaluate", change=["vec=4"])
