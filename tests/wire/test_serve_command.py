@@ -216,6 +216,13 @@ async def test_a_killed_server_forgets_nothing_finished(own_home):
     assert json.loads(lines[0])["reason"] == "stop"
 
 
+def test_serving_loads_no_numeric_library():
+    """The gateway starts quickly: numpy and numba belong to the twin, not to it."""
+    asked = "import sys, perdure.cli.serve; print(sorted({'numpy', 'numba', 'openai'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_a_server_ends_with_the_process_it_was_started_for(own_home):
     """`--parent-pid` leaves no server behind when its starter is killed."""
     starter = (

@@ -66,7 +66,7 @@ def obtain(name: str, places: Places, *, yes: bool) -> ModelFile:
     if known is not None:
         print(_offer(known))
         if not yes and not _agrees("Fetch it now?"):
-            raise NotFound(f"{name} is not on this machine; fetch it with: perdure models pull {name}")
+            raise NotFound(f"{name} is not here; fetch it with: perdure models pull {name}, or add --yes")
     accepted = known is not None and known.must_accept and not yes and _accepts(known)
     with progress_shown() as progress:
         return pull(name, places, accept_license=accepted, progress=progress)

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from perdure.cli.fetch import model_here
+from perdure.cli.models import obtain
 from perdure.clock import Clock, SystemClock
 from perdure.config import Places, read_places
 from perdure.engines.engine import Engine
@@ -98,7 +98,7 @@ def _engine(arguments: argparse.Namespace, places: Places, clock: Clock) -> Engi
     model: str = arguments.model
     if model == "scripted" or model.startswith("scripted:"):
         return ScriptedEngine(clock=clock, slots=arguments.slots, delay_s=_delay_s(model))
-    file = model_here(model, places, yes=arguments.yes, command=f"perdure serve --model {shlex.quote(model)}")
+    file = obtain(model, places, yes=arguments.yes)
     return LlamaCpp(
         model_file=file.path,
         model_id=model,
