@@ -157,7 +157,7 @@ def test_a_row_names_every_guess_it_rests_on() -> None:
         "bf16_dense_flop_per_s",
         "fp8_dense_flop_per_s",
         "launch_s",
-        "collective_s",
+        "software_s",
     }
     notes = "\n".join(footnotes(rows))
     for figure in rows[-1].rests_on:

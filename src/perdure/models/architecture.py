@@ -1,173 +1,180 @@
-"""What a model is made of: layers, heads, experts, and how many parameters and bytes that makes.
+"""Which layers a catalogue entry, or an imported config.json, describes."""
 
-Dense transformers with grouped-query attention, mixtures of experts, and hybrids whose linear-attention
-layers (gated DeltaNet) keep a state of fixed size instead of keys and values.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Literal
 
 from perdure.catalog.entry import Entry
-from perdure.models.precision import Precision
+from perdure.errors import BadRequest
+from perdure.models.architecture_attention import (
+    Attention,
+    CompressedAttention,
+    GroupedQueryAttention,
+    Indexer,
+    LatentAttention,
+    LinearAttention,
+)
+from perdure.models.architecture_feed_forward import Dense, Experts, FeedForward
+from perdure.models.architecture_shape import Architecture, Layers
 
-CONVOLUTION_TAPS = 4  # `linear_conv_kernel_dim` of every Qwen hybrid so far
-STATE_BYTES = 4  # the recurrent state is FP32 (`mamba_ssm_dtype`)
+__all__ = ["Architecture", "Layers", "architecture_of"]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Architecture:
-    """The shape of one model; zero where it lacks a part.
-
-    prediction_layers  draft layers in the checkpoint: held in memory, not run here
-    output_gate        the query projection also makes a gate of the same size
-    """
-
-    name: str
-    full_attention_layers: int
-    linear_attention_layers: int = 0
-    prediction_layers: int = 0
-    hidden_channels: int
-    query_heads: int
-    kv_heads: int
-    head_channels: int
-    linear_key_heads: int = 0
-    linear_value_heads: int = 0
-    linear_head_channels: int = 0
-    feed_forward_channels: int = 0
-    routed_experts: int = 0
-    active_experts: int = 0
-    expert_channels: int = 0
-    shared_expert_channels: int = 0
-    vocabulary_tokens: int
-    window_tokens: int
-    tied_embeddings: bool
-    query_key_norm: bool = False
-    output_gate: bool = False
-
-    @property
-    def layers(self) -> int:
-        """Layers that a token passes through."""
-        return self.full_attention_layers + self.linear_attention_layers
-
-    @property
-    def embedding_parameters(self) -> int:
-        """One table from tokens to channels; the head at the end is a second one unless they are tied."""
-        return self.vocabulary_tokens * self.hidden_channels
-
-    @property
-    def query_parameters(self) -> int:
-        """What makes queries (and their gate), keys and values of one full-attention layer, with norms."""
-        query_channels = self.query_heads * self.head_channels * (2 if self.output_gate else 1)
-        kv_channels = 2 * self.kv_heads * self.head_channels
-        norms = self.hidden_channels + (2 * self.head_channels if self.query_key_norm else 0)
-        return self.hidden_channels * (query_channels + kv_channels) + norms
-
-    @property
-    def output_parameters(self) -> int:
-        """What brings the heads of one full-attention layer back together."""
-        return self.query_heads * self.head_channels * self.hidden_channels
-
-    @property
-    def linear_input_parameters(self) -> int:
-        """What makes queries, keys, values, gates and decays of one linear layer, its norms included."""
-        keys = self.linear_key_heads * self.linear_head_channels
-        values = self.linear_value_heads * self.linear_head_channels
-        projections = self.hidden_channels * (2 * keys + 2 * values + 2 * self.linear_value_heads)
-        convolution = (2 * keys + values) * CONVOLUTION_TAPS
-        decays_and_norms = 2 * self.linear_value_heads + self.linear_head_channels + self.hidden_channels
-        return projections + convolution + decays_and_norms
-
-    @property
-    def linear_output_parameters(self) -> int:
-        """What brings the heads of one linear layer back together."""
-        return self.linear_value_heads * self.linear_head_channels * self.hidden_channels
-
-    @property
-    def expert_parameters(self) -> int:
-        """One routed expert: gate, up and down projection."""
-        return 3 * self.hidden_channels * self.expert_channels
-
-    @property
-    def always_on_parameters(self) -> int:
-        """What every token passes in one layer's feed-forward part: dense or shared expert, router, norm."""
-        dense = 3 * self.hidden_channels * (self.feed_forward_channels + self.shared_expert_channels)
-        router = self.hidden_channels * self.routed_experts
-        shared_gate = self.hidden_channels if self.shared_expert_channels else 0
-        return dense + router + shared_gate + self.hidden_channels
-
-    @property
-    def parameters(self) -> int:
-        """All of them, routed experts and draft layers included."""
-        return self.dense_parameters + self.routed_parameters
-
-    @property
-    def routed_parameters(self) -> int:
-        """Those in routed experts, of which a token meets a few."""
-        return (self.layers + self.prediction_layers) * self.routed_experts * self.expert_parameters
-
-    @property
-    def dense_parameters(self) -> int:
-        """Those outside the routed experts."""
-        full = self.query_parameters + self.output_parameters
-        linear = self.linear_input_parameters + self.linear_output_parameters
-        embeddings = self.embedding_parameters * (1 if self.tied_embeddings else 2)
-        return (
-            embeddings
-            + self.full_attention_layers * full
-            + self.linear_attention_layers * linear
-            + self.layers * self.always_on_parameters
-            + self.hidden_channels
-            + self.prediction_parameters
-        )
-
-    @property
-    def prediction_parameters(self) -> int:
-        """Those of the draft layers outside their experts: a full-attention layer that joins two inputs."""
-        layer = self.query_parameters + self.output_parameters + self.always_on_parameters
-        join = 2 * self.hidden_channels**2 + 3 * self.hidden_channels
-        return self.prediction_layers * (layer + join)
-
-    @property
-    def active_parameters(self) -> int:
-        """Those that one token meets, both embedding tables included, draft layers not."""
-        experts = self.layers * self.active_experts * self.expert_parameters
-        return self.dense_parameters - self.prediction_parameters + experts
-
-    def weight_bytes(self, precision: Precision) -> float:
-        """All weights in memory."""
-        return (
-            self.dense_parameters * precision.weight_bytes
-            + self.routed_parameters * precision.expert_weight_bytes
-        )
-
-    def kv_bytes_per_token(self, precision: Precision) -> float:
-        """Keys and values that one token of context keeps, over all full-attention layers."""
-        return self.full_attention_layers * self.layer_kv_bytes_per_token(precision)
-
-    def layer_kv_bytes_per_token(self, precision: Precision) -> float:
-        """The same, of one layer."""
-        return 2 * self.kv_heads * self.head_channels * precision.kv_bytes
-
-    @property
-    def layer_state_bytes(self) -> int:
-        """The recurrent state of one sequence in one linear layer, without the convolution's few channels."""
-        return self.linear_value_heads * self.linear_head_channels**2 * STATE_BYTES
-
-    @property
-    def state_bytes_per_sequence(self) -> int:
-        """The same, over all linear layers."""
-        return self.linear_attention_layers * self.layer_state_bytes
+RULES: Mapping[str, Literal["gated-delta", "kimi-delta"]] = {
+    "gated-delta": "gated-delta",
+    "kimi-delta": "kimi-delta",
+}
 
 
 def architecture_of(entry: Entry) -> Architecture:
-    """The model that `entry` describes."""
-    counts = {name: int(figure.mid) for name, figure in entry.figures.items() if name in _COUNTS}
+    """The model that `entry` describes; raises BadRequest for one whose weights nobody publishes."""
+    if entry.text("stand_in"):
+        raise BadRequest(
+            f"{entry.title} is served by its maker only and its shape is not published; "
+            f"use its stand-in, {entry.text('stand_in')}",
+            param="model",
+        )
+    counts = _Counts({name: int(figure.mid) for name, figure in entry.figures.items()})
+    attentions = _attentions(entry, counts)
     return Architecture(
         name=entry.title,
+        groups=tuple(_groups(attentions, counts["dense_layers"], _dense(counts), _experts(entry, counts))),
+        prediction=_prediction(entry, counts, attentions),
+        hidden_channels=counts["hidden_channels"],
+        residual_streams=counts["residual_streams"] or 1,
+        vocabulary_tokens=counts["vocabulary_tokens"],
+        window_tokens=counts["window_tokens"],
         tied_embeddings=entry.flag("tied_embeddings"),
-        query_key_norm=entry.flag("query_key_norm"),
-        output_gate=entry.flag("output_gate"),
-        **counts,
     )
 
 
-_COUNTS = frozenset(Architecture.__dataclass_fields__)
+class _Counts(dict[str, int]):
+    """An entry's figures as whole numbers; zero for what the model lacks."""
+
+    def __missing__(self, name: str) -> int:
+        del name
+        return 0
+
+
+def _attentions(entry: Entry, counts: _Counts) -> list[tuple[int, Attention]]:
+    """How many layers attend in which way, in the order in which leading dense layers are taken from them."""
+    found: list[tuple[int, Attention]] = []
+    if layers := counts["linear_attention_layers"]:
+        found.append((layers, _linear(entry, counts)))
+    if layers := counts["window_only_layers"]:
+        found.append((layers, _compressed(counts, tokens=None)))
+    if layers := counts["heavy_compression_layers"]:
+        found.append((layers, _compressed(counts, tokens=counts["heavy_compression_tokens"])))
+    if layers := counts["light_compression_layers"]:
+        found.append((layers, _compressed(counts, tokens=counts["light_compression_tokens"], indexed=True)))
+    if layers := counts["sliding_attention_layers"]:
+        found.append((layers, _grouped(entry, counts, counts["sliding_window_tokens"])))
+    if layers := counts["full_attention_layers"]:
+        latent = counts["kv_latent_channels"] > 0
+        found.append((layers, _latent(entry, counts) if latent else _grouped(entry, counts, None)))
+    return found
+
+
+def _groups(
+    attentions: list[tuple[int, Attention]], dense_layers: int, dense: Dense | None, experts: Experts | None
+) -> list[Layers]:
+    """Groups of equal layers. A model with experts may begin with `dense_layers` that have none."""
+    groups: list[Layers] = []
+    left = dense_layers if experts else sum(layers for layers, _ in attentions)
+    for layers, attention in attentions:
+        first = min(left, layers)
+        left -= first
+        if first and dense:
+            groups.append(Layers(count=first, attention=attention, feed_forward=dense))
+        if layers > first and experts:
+            groups.append(Layers(count=layers - first, attention=attention, feed_forward=experts))
+    return groups
+
+
+def _prediction(entry: Entry, counts: _Counts, attentions: list[tuple[int, Attention]]) -> Layers | None:
+    """Draft layers attend as the model's last kind of layer does, but never to compressed entries."""
+    layers = counts["prediction_layers"]
+    if layers == 0:
+        return None
+    feed_forward: FeedForward | None = _experts(entry, counts) or _dense(counts)
+    assert feed_forward is not None, "the catalogue refuses a model without a feed-forward part"
+    compressed = counts["heavy_compression_layers"] > 0
+    attention = _compressed(counts, tokens=None) if compressed else attentions[-1][1]
+    return Layers(count=layers, attention=attention, feed_forward=feed_forward)
+
+
+def _dense(counts: _Counts) -> Dense | None:
+    return Dense(channels=counts["feed_forward_channels"]) if counts["feed_forward_channels"] else None
+
+
+def _experts(entry: Entry, counts: _Counts) -> Experts | None:
+    if counts["routed_experts"] == 0:
+        return None
+    return Experts(
+        routed=counts["routed_experts"],
+        active=counts["active_experts"],
+        channels=counts["expert_channels"],
+        shared_channels=counts["shared_expert_channels"],
+        shared_gate=entry.flag("shared_expert_gate"),
+        router_bias=entry.flag("router_bias"),
+        bias=entry.flag("expert_bias"),
+        input_channels=counts["expert_input_channels"] or None,
+    )
+
+
+def _grouped(entry: Entry, counts: _Counts, sliding_window_tokens: int | None) -> GroupedQueryAttention:
+    return GroupedQueryAttention(
+        query_heads=counts["query_heads"],
+        kv_heads=counts["kv_heads"],
+        head_channels=counts["head_channels"],
+        sliding_window_tokens=sliding_window_tokens,
+        query_key_norm=entry.flag("query_key_norm"),
+        output_gate=entry.flag("output_gate"),
+        bias=entry.flag("attention_bias"),
+        sinks=entry.flag("attention_sinks"),
+    )
+
+
+def _latent(entry: Entry, counts: _Counts) -> LatentAttention:
+    return LatentAttention(
+        query_heads=counts["query_heads"],
+        query_latent_channels=counts["query_latent_channels"],
+        kv_latent_channels=counts["kv_latent_channels"],
+        rope_channels=counts["rope_channels"],
+        nope_channels=counts["nope_channels"],
+        value_channels=counts["value_channels"],
+        output_gate=entry.flag("output_gate"),
+        index=_indexer(counts),
+    )
+
+
+def _linear(entry: Entry, counts: _Counts) -> LinearAttention:
+    return LinearAttention(
+        rule=RULES[entry.text("linear_rule") or "gated-delta"],
+        key_heads=counts["linear_key_heads"],
+        value_heads=counts["linear_value_heads"],
+        head_channels=counts["linear_head_channels"],
+        convolution_tokens=counts["linear_convolution_tokens"] or 4,
+    )
+
+
+def _compressed(counts: _Counts, *, tokens: int | None, indexed: bool = False) -> CompressedAttention:
+    return CompressedAttention(
+        query_heads=counts["query_heads"],
+        head_channels=counts["head_channels"],
+        query_latent_channels=counts["query_latent_channels"],
+        output_groups=counts["output_groups"],
+        output_latent_channels=counts["output_latent_channels"],
+        sliding_window_tokens=counts["sliding_window_tokens"],
+        compression_tokens=tokens,
+        overlap=indexed,
+        index=_indexer(counts) if indexed else None,
+    )
+
+
+def _indexer(counts: _Counts) -> Indexer | None:
+    if counts["index_heads"] == 0:
+        return None
+    return Indexer(
+        heads=counts["index_heads"],
+        head_channels=counts["index_head_channels"],
+        top_tokens=counts["index_top_tokens"],
+    )

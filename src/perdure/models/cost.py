@@ -9,6 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from perdure.models.architecture import Architecture
+from perdure.models.architecture_attention import Attention, LinearAttention
+from perdure.models.architecture_feed_forward import Experts
+from perdure.models.architecture_matrix import Matrix
+from perdure.models.architecture_shape import Layers
 from perdure.models.precision import Precision
 from perdure.silicon.collectives import AllReduce
 from perdure.silicon.roofline import Operation
@@ -48,85 +52,100 @@ def memory_bytes_per_chip(
     model: Architecture, precision: Precision, *, context_tokens: int, chips: int = 1
 ) -> float:
     """Weights, and the cache of one sequence of `context_tokens`. Activations and reserve are not in it."""
-    kv_bytes = model.kv_bytes_per_token(precision) * context_tokens / _kv_parts(model, chips)
-    state_bytes = model.state_bytes_per_sequence / _state_parts(model, chips)
-    return model.weight_bytes(precision) / chips + kv_bytes + state_bytes
+    kept_bytes = sum(
+        group.count
+        * (group.attention.kv_bytes(context_tokens, precision.kv_bytes) + group.attention.state_bytes)
+        / _parts(group.attention, chips)
+        for group in model.groups
+    )
+    return model.weight_bytes(precision) / chips + kept_bytes
 
 
 def touched_experts(model: Architecture, tokens: int) -> float:
     """Distinct experts of one layer that `tokens` meet, each choosing its few evenly and independently."""
-    if model.routed_experts == 0:
-        return 0.0
-    missed = (1 - model.active_experts / model.routed_experts) ** tokens
-    return model.routed_experts * (1 - missed)
+    for group in model.groups:
+        if isinstance(group.feed_forward, Experts):
+            return group.feed_forward.touched(tokens)
+    return 0.0
 
 
 def _work(
     model: Architecture, precision: Precision, *, new_tokens: int, pairs: float, context: float, chips: int
 ) -> Work:
-    operations = (
-        *_full_attention(model, precision, new_tokens, pairs, context, chips),
-        *_linear_attention(model, precision, new_tokens, chips),
-        *_feed_forward(model, precision, new_tokens, chips),
-        # Only the last token's next one is wanted.
-        _product("head", model.embedding_parameters + model.hidden_channels, 1, precision, chips),
+    operations: list[Operation] = []
+    for group in model.groups:
+        operations += _attention(model, group, precision, new_tokens, pairs, context, chips)
+        operations += _feed_forward(model, group, precision, new_tokens, chips)
+    # Only the last token's next one is wanted.
+    operations.append(
+        _product("head", model.embedding_parameters + model.hidden_channels, 1, precision, chips)
     )
     message_bytes = new_tokens * model.hidden_channels * ACTIVATION_BYTES
     reduces = (AllReduce(message_bytes=message_bytes, chips=chips, repeats=2 * model.layers),)
-    return Work(operations=operations, reduces=reduces if chips > 1 else ())
+    return Work(operations=tuple(operations), reduces=reduces if chips > 1 else ())
 
 
-def _full_attention(
-    model: Architecture, precision: Precision, tokens: int, pairs: float, context: float, chips: int
+def _attention(
+    model: Architecture,
+    group: Layers,
+    precision: Precision,
+    tokens: int,
+    pairs: float,
+    context: float,
+    chips: int,
 ) -> Iterator[Operation]:
-    layers = model.full_attention_layers
-    yield _product("query, key, value", model.query_parameters, tokens, precision, chips, layers)
-    yield Operation(
-        name="attention",
-        # Two products over the head's channels for each pair of tokens: scores, and weighted values.
-        flops=4 * pairs * model.query_heads * model.head_channels / chips,
-        # What is cached is read once and what is new is written once.
-        bytes_moved=context * model.layer_kv_bytes_per_token(precision) / _kv_parts(model, chips),
-        arithmetic=precision.attention_arithmetic,
-        repeats=layers,
+    """The products before it, with the norms, attention itself, and the product after it."""
+    attention, hidden = group.attention, model.hidden_channels
+    *before, after = (matrix.parameters for matrix in _ordered(attention.matrices(hidden)))
+    made = sum(before) + attention.vector_parameters + hidden
+    linear = isinstance(attention, LinearAttention)
+    yield _product(
+        "linear input" if linear else "query, key, value", made, tokens, precision, chips, group.count
     )
-    yield _product("attention output", model.output_parameters, tokens, precision, chips, layers)
-
-
-def _linear_attention(
-    model: Architecture, precision: Precision, tokens: int, chips: int
-) -> Iterator[Operation]:
-    layers = model.linear_attention_layers
-    if layers == 0:
-        return
-    parts = _state_parts(model, chips)
-    yield _product("linear input", model.linear_input_parameters, tokens, precision, chips, layers)
     yield Operation(
-        name="linear attention",
+        name="linear attention" if linear else "attention",
+        flops=_attention_flops(attention, tokens, pairs, context) / _flop_parts(attention, chips),
+        # What is cached is read once and what is new is written once; a state is read and written.
+        bytes_moved=(attention.kv_bytes(context, precision.kv_bytes) + 2 * attention.state_bytes)
+        / _parts(attention, chips),
+        arithmetic=precision.attention_arithmetic,
+        repeats=group.count,
+    )
+    yield _product(
+        "linear output" if linear else "attention output", after, tokens, precision, chips, group.count
+    )
+
+
+def _ordered(matrices: tuple[Matrix, ...]) -> list[Matrix]:
+    """`matrices` with the one that leads out of the heads last."""
+    return sorted(matrices, key=lambda matrix: matrix.cut == "inputs")
+
+
+def _attention_flops(attention: Attention, tokens: int, pairs: float, context: float) -> float:
+    if isinstance(attention, LinearAttention):
         # Three products with the state for each token: read, correct, look up.
-        flops=6 * tokens * model.linear_value_heads * model.linear_head_channels**2 / parts,
-        bytes_moved=2 * model.layer_state_bytes / parts,
-        arithmetic=precision.attention_arithmetic,
-        repeats=layers,
-    )
-    yield _product("linear output", model.linear_output_parameters, tokens, precision, chips, layers)
+        return 6 * tokens * attention.value_heads * attention.head_channels**2
+    # Two products over the head's channels for each pair of tokens: scores, and weighted values.
+    met = pairs * attention.attends(context) / context if context else 0.0
+    return 2 * met * attention.query_heads * attention.pair_channels
 
 
-def _feed_forward(model: Architecture, precision: Precision, tokens: int, chips: int) -> Iterator[Operation]:
+def _feed_forward(
+    model: Architecture, group: Layers, precision: Precision, tokens: int, chips: int
+) -> Iterator[Operation]:
     """Two kernels for what every token passes and two for its experts: up, and down again."""
+    hidden, block = model.hidden_channels, group.feed_forward
+    always_on = group.always_on_parameters(hidden)
     for name, share in (("feed-forward up", 2 / 3), ("feed-forward down", 1 / 3)):
-        yield _product(name, model.always_on_parameters * share, tokens, precision, chips, model.layers)
-        if model.routed_experts:
+        yield _product(name, always_on * share, tokens, precision, chips, group.count)
+        if isinstance(block, Experts):
+            expert = block.expert_parameters(hidden)
             yield Operation(
                 name=f"experts, {name}",
-                flops=2 * tokens * model.active_experts * model.expert_parameters * share / chips,
-                bytes_moved=touched_experts(model, tokens)
-                * model.expert_parameters
-                * share
-                * precision.expert_weight_bytes
-                / chips,
+                flops=2 * tokens * block.active * expert * share / chips,
+                bytes_moved=block.touched(tokens) * expert * share * precision.expert_weight_bytes / chips,
                 arithmetic=precision.arithmetic,
-                repeats=model.layers,
+                repeats=group.count,
             )
 
 
@@ -143,10 +162,11 @@ def _product(
     )
 
 
-def _kv_parts(model: Architecture, chips: int) -> int:
-    """Among how many chips keys and values are split: a head is not, it is copied."""
-    return min(chips, model.kv_heads)
+def _parts(attention: Attention, chips: int) -> int:
+    """Among how many chips what is kept is split: a head is not, it is copied."""
+    return max(1, min(chips, attention.kv_parts_max))
 
 
-def _state_parts(model: Architecture, chips: int) -> int:
-    return max(1, min(chips, model.linear_value_heads))
+def _flop_parts(attention: Attention, chips: int) -> int:
+    """Among how many chips attention's arithmetic is split: query heads are, states by their value heads."""
+    return _parts(attention, chips) if isinstance(attention, LinearAttention) else chips

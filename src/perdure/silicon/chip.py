@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from perdure.catalog.entry import Entry
 from perdure.catalog.figure import Case
 from perdure.errors import BadRequest
+from perdure.silicon.rack import bandwidth_figure, scale_up_part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chip:
     """Peaks of one chip.
 
-    flops_per_s  by arithmetic, such as `bf16`, without sparsity
-    launch_s     what starting a kernel costs
+    flops_per_s    by arithmetic, such as `bf16`, without sparsity
+    kv_precisions  formats in which it keeps keys and values; None where nobody asked
+    launch_s       what starting a kernel costs
+    power_w        what it draws at most; None where that is not known
     """
 
     name: str
@@ -21,6 +24,9 @@ class Chip:
     memory_bytes_per_s: float
     flops_per_s: Mapping[str, float]
     launch_s: float
+    kv_precisions: tuple[str, ...] | None = None
+    power_w: float | None = None
+    idle_power_w: float | None = None
 
     def peak_flops_per_s(self, arithmetic: str) -> float:
         """Peak of `arithmetic`; raises BadRequest where the chip does not compute in it."""
@@ -31,6 +37,15 @@ class Chip:
                 param="precision",
             )
         return self.flops_per_s[arithmetic]
+
+    def check_kv_precision(self, precision: str) -> None:
+        """Raise BadRequest where the chip does not keep keys and values in `precision`."""
+        if self.kv_precisions is not None and precision not in self.kv_precisions:
+            raise BadRequest(
+                f"{self.name} does not keep keys and values in {precision}; it does in "
+                f"{' or '.join(self.kv_precisions)}",
+                param="precision",
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +58,8 @@ class Link:
 
 def chip_at(entry: Entry, case: Case) -> Chip:
     """The chip that `entry` describes, where its guesses come out as in `case`."""
+    power = entry.figures.get("power_w")
+    idle_power = entry.figures.get("idle_power_w")
     return Chip(
         name=entry.title,
         memory_bytes=entry.figure("memory_bytes").at(case),
@@ -52,13 +69,18 @@ def chip_at(entry: Entry, case: Case) -> Chip:
             for precision in entry.precisions
         },
         launch_s=entry.figure("launch_s").at(case),
+        kv_precisions=entry.names("kv_precisions") or None,
+        power_w=power.at(case) if power else None,
+        idle_power_w=idle_power.at(case) if idle_power else None,
     )
 
 
 def link_at(rack: Entry, chip: Entry, case: Case) -> Link:
     """What joins the chips of one domain of `rack`: one hop through a switch, and the software before it."""
-    switch_s = rack.figure("switch_s").at(case) if "switch_s" in rack.figures else 0.0
+    part = scale_up_part(rack)
+    hops = part.figures["path_hops"].mid if "path_hops" in part.figures else 1
+    hop_s = part.figures["hop_s"].at(case) if "hop_s" in part.figures else 0.0
     return Link(
-        bytes_per_s=chip.figure("link_bytes_per_s").at(case),
-        step_s=switch_s + rack.figure("collective_s").at(case),
+        bytes_per_s=bandwidth_figure(part, chip).at(case),
+        step_s=hops * hop_s + part.figure("software_s").at(case),
     )

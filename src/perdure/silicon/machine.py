@@ -8,9 +8,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from perdure.catalog.entry import Entry
+from perdure.catalog.dimension import BANDWIDTH, COMPUTE, SIZE, TIME, Dimension
+from perdure.catalog.entry import Entry, Names
 from perdure.catalog.figure import Figure, Status
-from perdure.catalog.quantity import BANDWIDTH, COMPUTE, SIZE, TIME, Dimension
 from perdure.config import executable
 from perdure.errors import Unavailable
 from perdure.processes import usable_cores
@@ -59,8 +59,16 @@ def machine_entry(*, flop_per_s: float, bytes_per_s: float, memory_bytes: float,
         kind="chips",
         id=ID,
         words={"title": "this machine", "maker": "yours"},
-        precisions=("fp32",),
         figures={figure.name: figure for figure in figures},
+        lists={
+            "precisions": Names(names=("fp32",), status=Status.MEASURED, source=how),
+            "kv_precisions": Names(
+                names=("fp32", "bf16"), status=Status.MEASURED, source="what llama.cpp keeps on a processor"
+            ),
+            "engines": Names(
+                names=("llama.cpp",), status=Status.MEASURED, source="the engine that comes with Perdure"
+            ),
+        },
     )
 
 

@@ -9,6 +9,7 @@ from perdure.catalog.load import Catalog, load_catalog
 from perdure.errors import BadRequest
 from perdure.models.architecture import architecture_of
 from perdure.models.precision import PRECISIONS, file_precision
+from perdure.silicon.rack import scale_up_part
 from perdure.traces.record import CallRecord
 from perdure.twin.deployment import Deployment
 from perdure.twin.estimate import Row, estimate_row, recorded_model, recorded_row
@@ -115,7 +116,7 @@ def _on_chip(catalog: Catalog, chip_name: str, small: Entry | None) -> list[Depl
 def _on_rack(catalog: Catalog, rack_name: str) -> Deployment:
     rack = catalog.rack(rack_name)
     chip = catalog.chip(rack.text("chip") or "")
-    chips = int(rack.figure("domain_chips").mid)
+    chips = int(scale_up_part(rack).figure("domain_chips").mid)
     return Deployment(
         hardware=f"{rack.title}, {chips} chips",
         chip=chip,

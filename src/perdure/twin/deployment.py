@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from perdure.catalog.entry import Entry
 from perdure.catalog.figure import Figure
 from perdure.models.precision import Precision
+from perdure.silicon.rack import bandwidth_figure, scale_up_part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +38,6 @@ class Deployment:
     def _of_links(self) -> tuple[Figure, ...]:
         if self.rack is None:
             return ()
-        link = self.chip.figure("link_bytes_per_s")
-        return (
-            link,
-            *(self.rack.figures[name] for name in ("switch_s", "collective_s") if name in self.rack.figures),
-        )
+        part = scale_up_part(self.rack)
+        names = [name for name in ("hop_s", "software_s") if name in part.figures]
+        return (bandwidth_figure(part, self.chip), *(part.figures[name] for name in names))

@@ -1,0 +1,260 @@
+"""Which model a Hugging Face `config.json` describes.
+
+Configs name the same thing in several ways; what we find is written as a catalogue entry and passes the same
+rules. A config with a part that we cannot count is refused, because half a model would be priced wrongly.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from perdure.catalog.complete import check_complete
+from perdure.catalog.entry import Entry
+from perdure.catalog.quantity import GROUP
+from perdure.catalog.read import entry_of
+from perdure.catalog.rules import Place
+from perdure.errors import BadRequest, CatalogBroken
+
+CONFIG_BYTES_MAX = 4 * 1024 * 1024
+
+# Norms of queries and keys that the code has and the config does not mention.
+_NORMED = ("qwen3", "olmo2", "gemma3")
+_GATED = ("qwen3_next",)
+_ROUTER_BIASED = ("minimax_m2", "gpt_oss", "kimi_linear")
+_BIASED_EXPERTS = ("gpt_oss",)
+# Parts that we do not know how to count, unless they have the value that means "absent".
+_UNCOUNTED: Mapping[str, tuple[object, ...]] = {
+    "hybrid_override_pattern": (None,),
+    "hybrid_layer_pattern": (None,),
+    "block_configs": (None,),
+    "attention_chunk_size": (None,),
+    "ssm_state_size": (None,),
+    "mamba_d_state": (None,),
+    "index_topk_freq": (None, 1),
+    "index_topk_pattern": (None,),
+    "interleave_moe_layer_step": (None, 1),
+    "kv_layer_share_count": (None,),
+    "num_kv_shared_layers": (None, 0),
+    "encoder_layers": (None, 0),
+}
+_LAYER_WORDS = ("full_attention", "sliding_attention", "linear_attention")
+
+Config = Mapping[str, Any]
+
+
+def read_config(path: Path, *, model_id: str | None = None) -> Entry:
+    """The model in the config.json at `path`, or in the folder `path`; its id is the folder's name.
+
+    Raises BadRequest where the file is no config, lacks a number, or has a part that we cannot count.
+    """
+    file = path / "config.json" if path.is_dir() else path
+    name = model_id or (file.parent.name if file.name == "config.json" else file.stem)
+    try:
+        if file.stat().st_size > CONFIG_BYTES_MAX:
+            raise BadRequest(f"{file}: larger than {CONFIG_BYTES_MAX} bytes; that is no config.json")
+        config = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+    except (OSError, msgspec.DecodeError) as error:
+        raise BadRequest(f"{file}: cannot be read as a Hugging Face config.json: {error}") from error
+    return config_entry(config, model_id=name, file=str(file))
+
+
+def config_entry(config: Config, *, model_id: str, file: str) -> Entry:
+    """The model that `config` describes. A model that also sees has its text part counted."""
+    text = cast("Config", config.get("text_config") or config)
+    _refuse_uncounted(text, file)
+    words, counts = config_table(config, title=model_id)
+    table = {**words, GROUP: {"status": "published", "source": file, **counts}}
+    place = Place(file, "models", f"models/{model_id}")
+    try:
+        entry = entry_of(model_id.lower(), "models", table, place)
+        check_complete(entry)
+    except CatalogBroken as error:
+        raise BadRequest(f"{file}: a number is missing or makes no sense: {error.message}") from error
+    return entry
+
+
+def config_table(config: Config, *, title: str) -> tuple[dict[str, str | bool], dict[str, int]]:
+    """The words and counts of the catalogue that `config` gives; zeros are left out."""
+    text = cast("Config", config.get("text_config") or config)
+    kind = str(text.get("model_type", ""))
+    layers = _int(text, "num_hidden_layers")
+    counts = {
+        "hidden_channels": _int(text, "hidden_size"),
+        "vocabulary_tokens": _int(text, "vocab_size"),
+        "window_tokens": _int(text, "max_position_embeddings"),
+        "residual_streams": _int(text, "hc_mult"),
+        "prediction_layers": _int(text, "num_nextn_predict_layers", "mtp_num_hidden_layers"),
+        **_attention_counts(text, layers),
+        **_expert_counts(text, layers),
+    }
+    words: dict[str, str | bool] = {
+        "title": title,
+        "maker": str(config.get("author") or "see config.json"),
+        "tied_embeddings": bool(text.get("tie_word_embeddings", config.get("tie_word_embeddings", False))),
+        "query_key_norm": kind.startswith(_NORMED) or bool(text.get("use_qk_norm")),
+        "output_gate": bool(text.get("attn_output_gate") or text.get("mla_use_output_gate"))
+        or kind.startswith(_GATED),
+        "attention_bias": bool(text.get("attention_bias")),
+        "attention_sinks": kind == "gpt_oss",
+        "shared_expert_gate": bool(text.get("shared_expert_intermediate_size")) or _qwen_shared(text, kind),
+        "router_bias": text.get("topk_method") == "noaux_tc" or kind in _ROUTER_BIASED,
+        "expert_bias": kind in _BIASED_EXPERTS,
+        "linear_rule": "kimi-delta" if "linear_attn_config" in text else "gated-delta",
+    }
+    if not (counts.get("linear_attention_layers")):
+        del words["linear_rule"]
+    kept = {word: value for word, value in words.items() if value or word == "tied_embeddings"}
+    return kept, {name: count for name, count in counts.items() if count}
+
+
+def _qwen_shared(text: Config, kind: str) -> bool:
+    return kind.startswith("qwen") and _int(text, "shared_expert_intermediate_size") > 0
+
+
+def _attention_counts(text: Config, layers: int) -> dict[str, int]:
+    heads = _int(text, "num_attention_heads")
+    counts = {"query_heads": heads, **_layer_counts(text, layers)}
+    if "compress_ratios" in text:
+        return {**counts, **_compressed_counts(text), **_index_counts(text)}
+    if counts["linear_attention_layers"]:
+        counts |= _linear_counts(text)
+    if counts["sliding_attention_layers"]:
+        counts["sliding_window_tokens"] = _int(text, "sliding_window")
+    if _int(text, "kv_lora_rank"):
+        return {**counts, **_latent_counts(text), **_index_counts(text)}
+    return {
+        **counts,
+        "kv_heads": _int(text, "num_key_value_heads") or heads,
+        "head_channels": _int(text, "head_dim") or (_int(text, "hidden_size") // heads if heads else 0),
+    }
+
+
+def _layer_counts(text: Config, layers: int) -> dict[str, int]:
+    """How many layers attend in which way."""
+    if ratios := cast("list[int]", text.get("compress_ratios") or []):
+        by_ratio = Counter(ratios[:layers])
+        return {
+            "window_only_layers": by_ratio[0],
+            "light_compression_layers": by_ratio[4],
+            "heavy_compression_layers": by_ratio[128],
+        }
+    kinds = Counter(_layer_kinds(text, layers))
+    return {f"{kind}_layers": kinds[kind] for kind in _LAYER_WORDS}
+
+
+def _layer_kinds(text: Config, layers: int) -> list[str]:
+    if kimi := cast("Config", text.get("linear_attn_config") or {}):
+        linear = len(kimi.get("kda_layers", ()))
+        return ["linear_attention"] * linear + ["full_attention"] * (layers - linear)
+    if text.get("layer_types"):
+        return [str(kind) for kind in text["layer_types"]]
+    if every := _int(text, "full_attention_interval"):
+        return [
+            "full_attention" if (layer + 1) % every == 0 else "linear_attention" for layer in range(layers)
+        ]
+    slides = _int(text, "sliding_window") and text.get("use_sliding_window", True)
+    return ["sliding_attention" if slides else "full_attention"] * layers
+
+
+def _linear_counts(text: Config) -> dict[str, int]:
+    if kimi := cast("Config", text.get("linear_attn_config") or {}):
+        return {
+            "linear_key_heads": _int(kimi, "num_heads"),
+            "linear_value_heads": _int(kimi, "num_heads"),
+            "linear_head_channels": _int(kimi, "head_dim"),
+            "linear_convolution_tokens": _int(kimi, "short_conv_kernel_size"),
+        }
+    return {
+        "linear_key_heads": _int(text, "linear_num_key_heads"),
+        "linear_value_heads": _int(text, "linear_num_value_heads"),
+        "linear_head_channels": _int(text, "linear_value_head_dim"),
+        "linear_convolution_tokens": _int(text, "linear_conv_kernel_dim"),
+    }
+
+
+def _latent_counts(text: Config) -> dict[str, int]:
+    return {
+        "query_latent_channels": _int(text, "q_lora_rank"),
+        "kv_latent_channels": _int(text, "kv_lora_rank"),
+        "rope_channels": _int(text, "qk_rope_head_dim"),
+        "nope_channels": _int(text, "qk_nope_head_dim"),
+        "value_channels": _int(text, "v_head_dim"),
+    }
+
+
+def _compressed_counts(text: Config) -> dict[str, int]:
+    """DeepSeek-V4. Its light compression is of 4 tokens, its heavy one of 128; others are refused."""
+    return {
+        "head_channels": _int(text, "head_dim"),
+        "query_latent_channels": _int(text, "q_lora_rank"),
+        "output_groups": _int(text, "o_groups"),
+        "output_latent_channels": _int(text, "o_lora_rank"),
+        "sliding_window_tokens": _int(text, "sliding_window"),
+        "light_compression_tokens": 4,
+        "heavy_compression_tokens": 128,
+    }
+
+
+def _index_counts(text: Config) -> dict[str, int]:
+    return {
+        "index_heads": _int(text, "index_n_heads"),
+        "index_head_channels": _int(text, "index_head_dim"),
+        "index_top_tokens": _int(text, "index_topk"),
+    }
+
+
+def _expert_counts(text: Config, layers: int) -> dict[str, int]:
+    routed = _int(text, "num_experts", "n_routed_experts", "num_local_experts")
+    if routed == 0:
+        return {"feed_forward_channels": _int(text, "intermediate_size")}
+    channels = _int(text, "moe_intermediate_size", "intermediate_size")
+    shared = _int(text, "n_shared_experts", "num_shared_experts") * channels
+    dense = _dense_layers(text, layers)
+    return {
+        "routed_experts": routed,
+        "active_experts": _int(text, "num_experts_per_tok", "num_experts_per_token", "experts_per_token"),
+        "expert_channels": channels,
+        "expert_input_channels": _int(text, "routed_expert_hidden_size"),
+        "shared_expert_channels": _int(text, "shared_expert_intermediate_size") or shared,
+        "dense_layers": dense,
+        "feed_forward_channels": _int(text, "intermediate_size") if dense else 0,
+    }
+
+
+def _dense_layers(text: Config, layers: int) -> int:
+    """Layers without experts in a model that has them: the first few, or those between."""
+    if first := _int(text, "first_k_dense_replace"):
+        return first
+    if only := cast("list[int]", text.get("mlp_only_layers") or []):
+        return len(only)
+    step = _int(text, "decoder_sparse_step", "moe_layer_freq") or 1
+    return layers - layers // step
+
+
+def _refuse_uncounted(text: Config, file: str) -> None:
+    for key, absent in _UNCOUNTED.items():
+        if text.get(key) not in absent:
+            raise BadRequest(
+                f"{file}: {key}: this kind of layer is not counted here; "
+                "describe the model as a TOML of the catalogue instead",
+                param="model",
+            )
+    kinds = [kind for kind in text.get("layer_types") or () if kind not in _LAYER_WORDS]
+    ratios = [ratio for ratio in text.get("compress_ratios") or () if ratio not in (0, 4, 128)]
+    if kinds or ratios:
+        raise BadRequest(
+            f"{file}: layer_types: {(kinds or ratios)[0]!r} is not a kind of layer that is counted here",
+            param="model",
+        )
+
+
+def _int(config: Config, *keys: str) -> int:
+    """The first of `keys` that `config` gives a number for; zero where it gives none."""
+    for key in keys:
+        value = config.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return 0
