@@ -144,11 +144,12 @@ def test_a_wrong_option_is_named(own_home, words, said):
 
 async def test_sigterm_lets_running_answers_finish(own_home):
     """After SIGTERM new requests get 503 with retry-after, the running one ends whole, the exit code is 0."""
+    seconds_long = {**HELLO, "messages": [{"role": "user", "content": "long " * 200}]}
     with server(own_home) as (process, said, _):
         async with openai.AsyncOpenAI(
             base_url=said["base_url"], api_key=api_key(own_home), max_retries=0
         ) as client:
-            stream = await client.chat.completions.create(**HELLO, stream=True)
+            stream = await client.chat.completions.create(**seconds_long, stream=True)
             chunks = [await anext(stream)]
             process.send_signal(signal.SIGTERM)
             refused = await _refused(client)
