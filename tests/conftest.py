@@ -53,7 +53,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No test reads or writes the folders of the person who runs it. Model files alone are shared between tests."""
+    """No test reads or writes the folders of the person who runs it; model files alone are shared."""
     home = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("PERDURE_HOME", str(home))
     monkeypatch.delenv("PERDURE_BASE_URL", raising=False)

@@ -54,7 +54,8 @@ class ContextTooLong(BadRequest):
     ) -> None:
         super().__init__(
             f"the prompt has {prompt_tokens} tokens and {max_output_tokens} more were asked for: "
-            f"{prompt_tokens + max_output_tokens} in all, but the model's window is {window_tokens}. {remedy}",
+            f"{prompt_tokens + max_output_tokens} in all, but the model's window is {window_tokens}. "
+            f"{remedy}",
             param="messages",
         )
         self.prompt_tokens = prompt_tokens
