@@ -67,7 +67,7 @@ async def test_a_key_belongs_to_its_workspace(served, raw):
 
 async def test_a_running_answer_is_joined(serving, raw, until):
     """Requests that come while the first runs get the same bytes; the model is asked once."""
-    async with serving(delay_s=0.02) as served, raw(served) as ask:
+    async with serving(delay_s=0.08) as served, raw(served) as ask:
         body = {**BODY, "stream": True}
         first = asyncio.create_task(ask(body))
         await until(lambda: served.engine.calls)
@@ -81,7 +81,7 @@ async def test_a_running_answer_is_joined(serving, raw, until):
 
 async def test_a_joined_answer_goes_on_when_the_first_client_leaves(serving, raw, until):
     """A hang-up cancels the generation only when nobody else waits for it."""
-    async with serving(delay_s=0.02) as served, raw(served) as ask:
+    async with serving(delay_s=0.08) as served, raw(served) as ask:
         body = {**BODY, "stream": True}
         first = asyncio.create_task(ask(body))
         await until(lambda: served.engine.calls)
@@ -109,7 +109,7 @@ async def test_a_failed_attempt_is_tried_again(serving, stream, raw):
 
 async def test_an_attempt_that_the_server_took_down_with_it_is_tried_again(serving, raw, until):
     """A request cut off by the end of its server leaves nothing behind that could answer for it."""
-    async with serving(delay_s=0.02) as served, raw(served) as ask:
+    async with serving(delay_s=0.08) as served, raw(served) as ask:
         lost = asyncio.create_task(ask({**BODY, "stream": True}))
         await until(lambda: served.engine.calls)
         await served.platform.answers.close()
@@ -122,7 +122,7 @@ async def test_an_attempt_that_the_server_took_down_with_it_is_tried_again(servi
 
 async def test_an_abandoned_attempt_is_tried_again(serving, raw, until):
     """After the only client hung up, the same request does not join what is being torn down."""
-    async with serving(delay_s=0.02) as served, raw(served) as ask:
+    async with serving(delay_s=0.08) as served, raw(served) as ask:
         first = asyncio.create_task(ask(BODY))
         await until(lambda: served.engine.calls)
         first.cancel()

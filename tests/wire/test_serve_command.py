@@ -15,6 +15,7 @@ import pytest
 
 SERVE = (sys.executable, "-m", "perdure", "serve", "--model", "scripted:0.02")
 HELLO = {"model": "scripted", "messages": [{"role": "user", "content": "Hello there, you over there"}]}
+LONG = {**HELLO, "messages": [{"role": "user", "content": "long " * 200}]}  # five seconds
 READY_S_MAX = 30
 
 
@@ -144,12 +145,11 @@ def test_a_wrong_option_is_named(own_home, words, said):
 
 async def test_sigterm_lets_running_answers_finish(own_home):
     """After SIGTERM new requests get 503 with retry-after, the running one ends whole, the exit code is 0."""
-    seconds_long = {**HELLO, "messages": [{"role": "user", "content": "long " * 200}]}
     with server(own_home) as (process, said, _):
         async with openai.AsyncOpenAI(
             base_url=said["base_url"], api_key=api_key(own_home), max_retries=0
         ) as client:
-            stream = await client.chat.completions.create(**seconds_long, stream=True)
+            stream = await client.chat.completions.create(**LONG, stream=True)
             chunks = [await anext(stream)]
             process.send_signal(signal.SIGTERM)
             refused = await _refused(client)
@@ -203,7 +203,7 @@ async def test_a_killed_server_forgets_nothing_finished(own_home):
             base_url=said["base_url"], api_key=api_key(own_home), max_retries=0
         ) as client:
             first = await client.chat.completions.create(**HELLO, **keyed)
-            stream = await client.chat.completions.create(**HELLO, **cut, stream=True)
+            stream = await client.chat.completions.create(**LONG, **cut, stream=True)
             await anext(stream)
             process.kill()
             with pytest.raises(openai.APIConnectionError):
@@ -211,7 +211,7 @@ async def test_a_killed_server_forgets_nothing_finished(own_home):
     with server(own_home) as (_, said, _):
         async with openai.AsyncOpenAI(base_url=said["base_url"], api_key=api_key(own_home)) as client:
             assert await client.chat.completions.create(**HELLO, **keyed) == first
-            again = await client.chat.completions.with_raw_response.create(**HELLO, **cut, stream=True)
+            again = await client.chat.completions.with_raw_response.create(**LONG, **cut, stream=True)
             assert "x-perdure-replayed" not in again.headers
     lines = (own_home / "data" / "traces" / "default" / "unnamed.jsonl").read_bytes().splitlines()
     assert json.loads(lines[0])["reason"] == "stop"

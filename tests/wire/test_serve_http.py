@@ -120,7 +120,7 @@ async def test_a_session_name_that_is_none_is_refused(served, http):
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_client_that_hangs_up_cancels_its_generation(serving, until, stream):
     """The slot is free again, and nothing is generated for nobody."""
-    async with serving(delay_s=0.02, slots=1) as served, aiohttp.ClientSession() as session:
+    async with serving(delay_s=0.08, slots=1) as served, aiohttp.ClientSession() as session:
         url = f"{served.base_url}/chat/completions"
         asking = asyncio.create_task(
             session.post(url, json={**CHAT, "stream": stream}, headers=keyed(served))
