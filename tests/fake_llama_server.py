@@ -30,7 +30,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        self.answer({"status": "ok"})
+        slot_tokens = int(FLAGS["--ctx-size"]) // int(FLAGS["--parallel"]) // control().get("divide", 1)
+        self.answer({"status": "ok", "default_generation_settings": {"n_ctx": slot_tokens}})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))

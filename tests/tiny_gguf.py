@@ -12,7 +12,11 @@ def gguf(
     elements: int = 64,
 ) -> bytes:
     """One tensor of `elements` float32 zeros, and the metadata that we read."""
-    pairs: list[tuple[str, Any]] = [("tokenizer.ggml.tokens", ["<s>", "a", "b"]), ("general.alignment", 32)]
+    pairs: list[tuple[str, Any]] = [
+        ("tokenizer.ggml.tokens", ["<|end|>", "a", "b"]),
+        ("tokenizer.ggml.token_type", [3, 1, 1]),
+        ("general.alignment", 32),
+    ]
     if architecture is not None:
         pairs.append(("general.architecture", architecture))
     if context_tokens is not None:
@@ -26,6 +30,8 @@ def gguf(
 
 
 def _value(value: Any) -> bytes:
+    if isinstance(value, list) and isinstance(value[0], int):
+        return struct.pack("<IIQ3i", 9, 5, 3, *value)
     if isinstance(value, list):
         return struct.pack("<IIQ", 9, 8, len(value)) + b"".join(map(_text, value))
     if isinstance(value, str):

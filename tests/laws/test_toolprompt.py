@@ -18,7 +18,16 @@ from perdure.dialects.item import (
     TextDelta,
     Tool,
 )
-from perdure.dialects.toolprompt import CALL_OPEN, call_opening, call_text, render, render_plain
+from perdure.dialects.toolprompt import (
+    CALL_OPEN,
+    NO_WIDTH,
+    ChatMessage,
+    call_opening,
+    call_text,
+    disarm,
+    render,
+    render_plain,
+)
 from perdure.engines.call_reader import AnswerReader
 
 texts = st.text(max_size=30)
@@ -155,3 +164,20 @@ def test_blanks_before_a_call_are_no_text() -> None:
         AnswerReader("c"), [" ", "\n<tool", f"_call>{call_text('f', '{}').removeprefix(CALL_OPEN)}"]
     )
     assert [type(event) for event in events] == [CallStarted, ArgumentsDelta]
+
+
+@given(
+    text=st.text(alphabet="<|end>x", max_size=40),
+    control_tokens=st.lists(st.text(alphabet="<|end>x", min_size=2, max_size=5), max_size=4),
+)
+def test_no_control_token_survives_and_the_text_looks_the_same(text: str, control_tokens: list[str]) -> None:
+    """Whatever is written, nothing in it is a command to the tokenizer, and no letter is lost."""
+    (message,) = disarm([ChatMessage(role="user", content=text)], control_tokens)
+    assert not any(token in message.content for token in control_tokens)
+    assert message.content.replace(NO_WIDTH, "") == text
+
+
+def test_our_own_tags_stay_what_they_are() -> None:
+    """Some models have the tags of calls among their control tokens; those are not disarmed."""
+    messages = render([FunctionCall(call_id="c", name="f", arguments="{}")], ())
+    assert disarm(messages, [CALL_OPEN, "</tool_call>", "<|end|>"]) == messages

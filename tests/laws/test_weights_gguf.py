@@ -26,6 +26,7 @@ def test_the_header_is_read_as_it_was_written(
     assert header.architecture == "llama"
     assert header.context_tokens == context_tokens
     assert header.chat_template is (template is not None)
+    assert header.control_tokens == ("<|end|>",)
 
 
 def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
@@ -41,7 +42,7 @@ def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
 
 
 @settings(max_examples=300)
-@given(at=st.integers(4, 200), byte=st.integers(0, 255))
+@given(at=st.integers(4, 280), byte=st.integers(0, 255))
 def test_a_damaged_header_never_raises_anything_else(
     tmp_path_factory: pytest.TempPathFactory, at: int, byte: int
 ) -> None:

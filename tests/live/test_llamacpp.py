@@ -338,15 +338,9 @@ async def test_each_request_has_the_whole_window(engine: LlamaCpp) -> None:
         await engine.prepare(Call(model="m", items=user(f"1 {filler}"), max_output_tokens=room + 1))
 
 
-async def slots(engine: LlamaCpp) -> list[Any]:
-    """What the server says of its slots."""
-    http = engine._process.child.http  # type: ignore[union-attr]
-    async with http._session.get(f"{http._url}/slots") as reply:
-        return await reply.json()
-
-
 async def idle(engine: LlamaCpp) -> bool:
-    return not any(slot["is_processing"] for slot in await slots(engine))
+    """Whether none of the server's slots works."""
+    return not any(slot.is_processing for slot in await engine.child.http.slots())
 
 
 async def test_closing_an_answer_stops_the_generation(engine: LlamaCpp) -> None:
@@ -358,17 +352,17 @@ async def test_closing_an_answer_stops_the_generation(engine: LlamaCpp) -> None:
     assert not await idle(engine)
     await answer.aclose()
     await eventually_async(lambda: idle(engine))
-    cut_off = [slot["next_token"][0]["has_next_token"] for slot in await slots(engine)]
+    cut_off = [slot.next_token[0].has_next_token for slot in await engine.child.http.slots()]
     assert any(cut_off), "a slot that came to the end of its answer has no next token"
 
 
 async def test_the_port_is_closed_to_those_without_the_key(engine: LlamaCpp) -> None:
     """Another user of this machine who finds the port can neither read nor generate."""
-    http = engine._process.child.http  # type: ignore[union-attr]
+    http = engine.child.http
     async with aiohttp.ClientSession() as stranger:
-        async with stranger.post(f"{http._url}/completion", json={"prompt": "Hi"}) as reply:
+        async with stranger.post(f"{http.url}/completion", json={"prompt": "Hi"}) as reply:
             assert reply.status == 401
-        async with stranger.get(f"{http._url}/slots") as reply:
+        async with stranger.get(f"{http.url}/slots") as reply:
             assert reply.status == 401
 
 
@@ -377,7 +371,7 @@ async def test_a_child_killed_in_mid_answer_fails_that_answer_and_comes_back(smo
     engine = LlamaCpp(model_file=smollm2, model_id="m", window_tokens=256, slots=1, clock=SystemClock())
     await engine.start()
     try:
-        pid = engine._process.child.identity.pid  # type: ignore[union-attr]
+        pid = engine.child.identity.pid
         answer = engine.stream(
             await engine.prepare(Call(model="m", items=user("Go on."), max_output_tokens=99))
         )
@@ -410,7 +404,7 @@ from perdure.engines.llamacpp import LlamaCpp
 async def main():
     engine = LlamaCpp(model_file=Path(sys.argv[1]), model_id="m", window_tokens=256, clock=SystemClock())
     await engine.start()
-    print(engine._process.child.identity.pid, flush=True)
+    print(engine.child.identity.pid, flush=True)
     await asyncio.sleep(600)
 
 asyncio.run(main())

@@ -4,6 +4,7 @@ The same items always give the same bytes, and more items only ever add to the e
 prefix cache holds from turn to turn. The tags are those that Hermes-style models are trained on.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ CALL_OPEN = "<tool_call>"
 CALL_CLOSE = "</tool_call>"
 RESPONSE_OPEN = "<tool_response>"
 RESPONSE_CLOSE = "</tool_response>"
+NO_WIDTH = "\u200b"
+_OURS = {CALL_OPEN, CALL_CLOSE, RESPONSE_OPEN, RESPONSE_CLOSE}  # control tokens of some models
 
 _HOW_TO_CALL = f"""\
 You can call functions. Each line between <tools> and </tools> is one; its parameters are a JSON schema.
@@ -49,6 +52,19 @@ def render(items: Sequence[Item], tools: Sequence[Tool]) -> tuple[ChatMessage, .
     return tuple(messages)
 
 
+def disarm(messages: Sequence[ChatMessage], control_tokens: Sequence[str]) -> tuple[ChatMessage, ...]:
+    """`messages` in which no text is read as a command of the chat template, whoever wrote it.
+
+    Without this, a web page that a tool fetched could end the turn and speak as the system. A blank of no
+    width goes into what would be a control token, so that it stays text and looks the same.
+    """
+    theirs = sorted({token for token in control_tokens if len(token) > 1} - _OURS, key=len, reverse=True)
+    if not theirs:
+        return tuple(messages)
+    harmful = re.compile("|".join(map(re.escape, theirs)))
+    return tuple(ChatMessage(role=m.role, content=_disarmed(m.content, harmful)) for m in messages)
+
+
 def render_plain(messages: Sequence[ChatMessage]) -> str:
     """The prompt for a model without a chat template: a script that ends where the model speaks."""
     return "".join(f"{_NAMES[m.role]}{_spaced(m)}\n\n" for m in messages) + _NAMES["assistant"]
@@ -76,6 +92,12 @@ def tool_text(tool: Tool) -> str:
     """One tool as one line of JSON; the order of its keys is that of the schema."""
     parameters: dict[str, Any] = tool.parameters or {"type": "object", "properties": {}}
     return _json({"name": tool.name, "description": tool.description, "parameters": parameters})
+
+
+def _disarmed(text: str, harmful: re.Pattern[str]) -> str:
+    while harmful.search(text):  # again, where two of them overlap
+        text = harmful.sub(lambda found: f"{found[0][:1]}{NO_WIDTH}{found[0][1:]}", text)
+    return text
 
 
 def _spaced(message: ChatMessage) -> str:

@@ -4,24 +4,26 @@ import shutil
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from perdure.clock import Clock
 from perdure.dialects.item import Call, Event
-from perdure.dialects.toolprompt import PLAIN_STOP, render, render_plain
+from perdure.dialects.toolprompt import PLAIN_STOP, disarm, render, render_plain
 from perdure.engines.engine import ModelCard, Prepared
 from perdure.engines.llamacpp_answer import answer
 from perdure.engines.llamacpp_child import ChildSettings
 from perdure.engines.llamacpp_constraint import primed_text
 from perdure.engines.llamacpp_http import LlamaHttp
-from perdure.engines.llamacpp_launch import ServerPlan
+from perdure.engines.llamacpp_launch import Child, ServerPlan
 from perdure.engines.llamacpp_process import LlamaProcess, how_it_ended
 from perdure.errors import BadRequest, ContextTooLong, EngineFailed
-from perdure.models.weights_gguf import read_gguf
+from perdure.models.weights_gguf import GgufHeader, read_gguf
 from perdure.processes import usable_cores
 from perdure.rng import new_secret
 
 SLOTS_MAX = 64
+LOG_BYTES_MAX = 1024 * 1024
 WINDOW_TOKENS_DEFAULT = 4096  # of a model that does not say what it was trained for
 
 
@@ -58,106 +60,145 @@ class LlamaCpp:
         self._log_file = log_file
         self._clock = clock
         self._stack = AsyncExitStack()
-        self._process: LlamaProcess | None = None
-        self._card: ModelCard | None = None
-        self._has_template = False
-        self._guided = False
+        self._started: _Started | None = None
 
     @property
     def card(self) -> ModelCard:
-        assert self._card is not None, "the card is known after start"
-        return self._card
+        return self._running.card
 
     @property
     def ready(self) -> bool:
-        return self._process is not None and self._process.ready
+        return self._started is not None and self._started.process.ready
+
+    @property
+    def child(self) -> Child:
+        """The server process that runs now; raises as `prepare` does when there is none."""
+        return self._running.process.child
 
     @property
     def restarts(self) -> int:
         """How often the child was started again; a server's metrics show it."""
-        return 0 if self._process is None else self._process.restarts
+        return 0 if self._started is None else self._started.process.restarts
 
     async def start(self) -> None:
         header = read_gguf(self._model_file)
         trained = header.context_tokens or WINDOW_TOKENS_DEFAULT
         window = min(trained, self._window_tokens or trained)
-        plan = ServerPlan(
-            settings=ChildSettings(
-                model_file=str(self._model_file),
-                window_tokens=window,
-                slots=self._slots,
-                threads=self._threads,
-                api_key=new_secret(),
-            ),
-            program=self._program,
-            log_file=self._log_path(),
-        )
-        process = LlamaProcess(plan, self._clock)
+        process = LlamaProcess(self._plan(window), self._clock)
         self._stack.push_async_callback(process.close)
         try:
             await process.start()
-            self._guided = await process.child.http.guided()
+            http = process.child.http
+            await _check_window(http, window)
+            self._started = _Started(
+                process=process,
+                header=header,
+                guided=await http.guided(),
+                card=ModelCard(
+                    id=self._model_id, engine="llama.cpp", window_tokens=window, slots=self._slots
+                ),
+            )
         except BaseException:
             await self.close()
             raise
-        self._process = process
-        self._has_template = header.chat_template
-        self._card = ModelCard(id=self._model_id, engine="llama.cpp", window_tokens=window, slots=self._slots)
 
     async def close(self) -> None:
         await self._stack.aclose()
 
     async def prepare(self, call: Call) -> Prepared:
-        primed = primed_text(call, guided=self._guided)
-        messages = render(call.items, call.tools)
-        async with self._running() as http:
-            text = await http.apply_template(messages) if self._has_template else render_plain(messages)
+        running = self._running
+        primed = primed_text(call, guided=running.guided)
+        messages = disarm(render(call.items, call.tools), running.header.control_tokens)
+        async with _explained(running.process) as http:
+            templated = running.header.chat_template
+            text = await http.apply_template(messages) if templated else render_plain(messages)
             prompt = await http.tokenize(text + primed)
-        return Prepared(call=call, prompt_token_ids=prompt, max_output_tokens=self._room(call, len(prompt)))
+        room = _room(call, len(prompt), running.card.window_tokens)
+        return Prepared(call=call, prompt_token_ids=prompt, max_output_tokens=room)
 
     async def stream(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
-        stop = () if self._has_template else (PLAIN_STOP,)
-        async with self._running() as http:
-            async with aclosing(answer(http, prepared, guided=self._guided, stop=stop)) as events:
+        running = self._running
+        stop = () if running.header.chat_template else (PLAIN_STOP,)
+        async with _explained(running.process) as http:
+            async with aclosing(answer(http, prepared, guided=running.guided, stop=stop)) as events:
                 async for event in events:
                     yield event
 
-    @asynccontextmanager
-    async def _running(self) -> AsyncGenerator[LlamaHttp, None]:
-        """The server that runs now; if it dies meanwhile, EngineFailed says how."""
-        if self._process is None:
+    @property
+    def _running(self) -> "_Started":
+        if self._started is None:
             raise EngineFailed("the engine is not running; start it first")
-        child = self._process.child
-        try:
-            yield child.http
-        except EngineFailed as failure:
-            ended = await how_it_ended(child)
-            if ended is None:
-                raise
-            raise EngineFailed(
-                f"the engine {ended} in the middle of the answer; it is starting again, so ask again"
-            ) from failure
+        return self._started
 
-    def _room(self, call: Call, prompt_tokens: int) -> int:
-        """How many tokens may come out, or ContextTooLong."""
-        room = self.card.window_tokens - prompt_tokens
-        asked = call.max_output_tokens
-        if room < (1 if asked is None else asked):
-            raise ContextTooLong(
-                prompt_tokens=prompt_tokens,
-                max_output_tokens=asked or 1,
-                window_tokens=self.card.window_tokens,
-                remedy=_remedy(room),
-            )
-        return room if asked is None else asked
+    def _plan(self, window_tokens: int) -> ServerPlan:
+        settings = ChildSettings(
+            model_file=str(self._model_file),
+            window_tokens=window_tokens,
+            slots=self._slots,
+            threads=self._threads,
+            api_key=new_secret(),
+        )
+        return ServerPlan(settings=settings, program=self._program, log_file=self._log_path())
 
     def _log_path(self) -> Path:
-        if self._log_file is not None:
-            self._log_file.parent.mkdir(parents=True, exist_ok=True)
-            return self._log_file
-        folder = Path(tempfile.mkdtemp(prefix="perdure-llamacpp-"))
-        self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
-        return folder / "llamacpp.log"
+        """Where the child's log goes; an old one that has grown large is begun anew."""
+        if self._log_file is None:
+            folder = Path(tempfile.mkdtemp(prefix="perdure-llamacpp-"))
+            self._stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            return folder / "llamacpp.log"
+        self._log_file.parent.mkdir(parents=True, exist_ok=True)
+        if self._log_file.exists() and self._log_file.stat().st_size > LOG_BYTES_MAX:
+            self._log_file.write_bytes(b"")
+        return self._log_file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Started:
+    """What is known once the engine runs. `guided`: the server takes grammars of LLGuidance."""
+
+    process: LlamaProcess
+    header: GgufHeader
+    guided: bool
+    card: ModelCard
+
+
+@asynccontextmanager
+async def _explained(process: LlamaProcess) -> AsyncGenerator[LlamaHttp, None]:
+    """The server that runs now; if it dies meanwhile, EngineFailed says how."""
+    child = process.child
+    try:
+        yield child.http
+    except EngineFailed as failure:
+        ended = await how_it_ended(child)
+        if ended is None:
+            raise
+        raise EngineFailed(
+            f"the engine {ended} in the middle of the answer; it is starting again, so ask again"
+        ) from failure
+
+
+async def _check_window(http: LlamaHttp, window_tokens: int) -> None:
+    """A server that divides the context among its slots otherwise than we think must not serve."""
+    slot_tokens = await http.slot_tokens()
+    if slot_tokens < window_tokens:
+        raise EngineFailed(
+            f"llama.cpp gives each request {slot_tokens} tokens where {window_tokens} were asked for; "
+            f"serve with --window {slot_tokens}, or another llama-server"
+        )
+
+
+def _room(call: Call, prompt_tokens: int, window_tokens: int) -> int:
+    """How many tokens may come out, or ContextTooLong."""
+    room = window_tokens - prompt_tokens
+    asked = call.max_output_tokens
+    if room < (1 if asked is None else asked):
+        raise ContextTooLong(
+            prompt_tokens=prompt_tokens,
+            max_output_tokens=asked or 1,
+            window_tokens=window_tokens,
+            remedy=_remedy(room),
+        )
+    return room if asked is None else asked
 
 
 def _remedy(room_tokens: int) -> str:

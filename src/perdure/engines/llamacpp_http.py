@@ -12,6 +12,7 @@ from perdure.errors import BadRequest, EngineFailed
 
 REPLY_SECONDS_MAX = 60.0  # for everything but a generation, which takes as long as it takes
 CONNECT_SECONDS_MAX = 10.0
+SILENCE_SECONDS_MAX = 3600.0  # a long prompt on a slow machine makes no sound until its first token
 LINE_BYTES_MAX = 1024 * 1024
 COMPLAINT_CHARS_MAX = 300
 
@@ -38,16 +39,35 @@ class Chunk(msgspec.Struct, frozen=True, kw_only=True):
     timings: Timings = Timings()
 
 
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """One place for a request. `has_next_token` stays true of an answer that was cut off."""
+
+    class Next(msgspec.Struct, frozen=True, kw_only=True):
+        has_next_token: bool
+
+    is_processing: bool
+    next_token: list[Next]
+
+
+class _Props(msgspec.Struct):
+    class Defaults(msgspec.Struct):
+        n_ctx: int
+
+    default_generation_settings: Defaults
+
+
 class LlamaHttp:
     """One llama.cpp server. Raises EngineFailed when it is gone or answers nonsense."""
 
     def __init__(self, url: str, api_key: str) -> None:
-        self._url = url
+        self.url = url
         self._session = aiohttp.ClientSession(
             headers={"authorization": f"Bearer {api_key}"},
             # A connection for each request: the server closes idle ones, and a request could meet that.
             connector=aiohttp.TCPConnector(limit=0, force_close=True),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS_MAX),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=CONNECT_SECONDS_MAX, sock_read=SILENCE_SECONDS_MAX
+            ),
             read_bufsize=LINE_BYTES_MAX,
         )
 
@@ -57,10 +77,19 @@ class LlamaHttp:
     async def healthy(self) -> bool:
         """Whether the model is loaded and the server answers."""
         try:
-            async with self._session.get(f"{self._url}/health", timeout=_REPLY) as reply:
+            async with self._session.get(f"{self.url}/health", timeout=_REPLY) as reply:
                 return reply.status == 200
         except (aiohttp.ClientError, TimeoutError):
             return False
+
+    async def slot_tokens(self) -> int:
+        """The context of one slot, as the server divided it."""
+        props = msgspec.json.decode(await self._ask("GET", "/props", None), type=_Props)
+        return props.default_generation_settings.n_ctx
+
+    async def slots(self) -> list[Slot]:
+        """What each slot does just now."""
+        return msgspec.json.decode(await self._ask("GET", "/slots", None), type=list[Slot])
 
     async def apply_template(self, messages: Sequence[ChatMessage]) -> str:
         """The prompt that the model's own chat template makes of `messages`, up to where the model speaks."""
@@ -89,7 +118,7 @@ class LlamaHttp:
     async def completion(self, body: dict[str, Any]) -> AsyncGenerator[Chunk, None]:
         """The chunks of a generation, the last with `stop`. Closing the generator ends it in the server."""
         try:
-            async with self._session.post(f"{self._url}/completion", data=orjson.dumps(body)) as reply:
+            async with self._session.post(f"{self.url}/completion", data=orjson.dumps(body)) as reply:
                 if reply.status != 200:
                     raise _refused(reply.status, await reply.read())
                 async for line in reply.content:
@@ -108,9 +137,7 @@ class LlamaHttp:
     async def _ask(self, method: str, path: str, body: dict[str, Any] | None) -> bytes:
         sent = None if body is None else orjson.dumps(body)
         try:
-            async with self._session.request(
-                method, f"{self._url}{path}", data=sent, timeout=_REPLY
-            ) as reply:
+            async with self._session.request(method, f"{self.url}{path}", data=sent, timeout=_REPLY) as reply:
                 received = await reply.read()
         except (aiohttp.ClientError, TimeoutError) as error:
             raise EngineFailed(f"llama.cpp does not answer {path} ({type(error).__name__})") from error

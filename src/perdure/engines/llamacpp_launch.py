@@ -58,7 +58,10 @@ async def launch(plan: ServerPlan, clock: Clock) -> Child:
         identity = identify(process.pid)
         if http is None or identity is None or process.returncode is not None:
             await process.wait()
-            raise EngineFailed(f"llama.cpp could not start: it {ending(process)}. {log_tail(plan.log_file)}")
+            raise EngineFailed(
+                f"llama.cpp could not start: it {ending(process)}. If memory is short, a smaller --window or "
+                f"fewer --slots need less. {log_tail(plan.log_file)}"
+            )
         return Child(process=process, identity=identity, http=http)
     except BaseException as error:
         if http is not None:
@@ -136,8 +139,6 @@ def stock_arguments(settings: ChildSettings, port: int) -> list[str]:
         *("--threads", str(settings.threads), "--threads-batch", str(settings.threads)),
         *("--cache-ram", "0"),  # ggml-org/llama.cpp #27148: it can restore somebody else's conversation
         "--no-context-shift",
-        "--no-webui",
-        "--slots",
         "--jinja",
         *("--log-verbosity", "1"),
     ]

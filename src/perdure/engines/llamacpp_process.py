@@ -29,18 +29,18 @@ class LlamaProcess:
         self._clock = clock
         self._child: Child | None = None
         self._watcher: asyncio.Task[None] | None = None
-        self._last_end = "has not been started"
+        self._last_end = "has just ended"
         self._given_up: str | None = None
 
     @property
     def ready(self) -> bool:
         """Whether a child runs that can answer."""
-        return self._child is not None
+        return self._child is not None and self._child.process.returncode is None
 
     @property
     def child(self) -> Child:
         """The child that runs now. Raises Unavailable while it restarts, EngineFailed once given up."""
-        if self._child is not None:
+        if self._child is not None and self.ready:
             return self._child
         if self._given_up is not None:
             raise EngineFailed(self._given_up)
@@ -62,7 +62,7 @@ class LlamaProcess:
         child, self._child = self._child, None
         if child is not None:
             await end_child(child)
-        self._last_end = "is closed"
+        self._given_up = "the engine is closed; start another one"
 
     async def _watch(self) -> None:
         quick_failures = 0
@@ -87,10 +87,10 @@ class LlamaProcess:
             await self._clock.sleep(min(BACKOFF_S_MAX, BACKOFF_FIRST_S * 2 ** (quick_failures - 1)))
             try:
                 self._child = await launch(self._plan, self._clock)
-            except EngineFailed as failure:
+            except (EngineFailed, OSError) as failure:  # OSError: no memory or no room for the log
                 quick_failures += 1
                 self._last_end = "cannot be started again"
-                _log.error("%s", failure.message)
+                _log.error("%s", failure)
             else:
                 self.restarts += 1
                 return

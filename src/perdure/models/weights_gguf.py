@@ -22,6 +22,7 @@ ARRAY_LENGTH_MAX = 10_000_000
 ALIGNMENT_DEFAULT = 32
 
 _STRING, _ARRAY = 8, 9
+_TOKENS, _TOKEN_KINDS, _CONTROL = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type", 3
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 
 # Bytes and elements of one block of each tensor type (ggml's ggml.h and ggml-common.h); of a type that is
@@ -38,11 +39,13 @@ class GgufHeader:
 
     context_tokens  the length the model was trained for, where it says so
     chat_template   whether the model brings one; a model without was not made for conversation
+    control_tokens  the texts that its tokenizer reads as commands, such as the end of a turn
     """
 
     architecture: str
     context_tokens: int | None
     chat_template: bool
+    control_tokens: tuple[str, ...]
 
 
 def read_gguf(path: Path) -> GgufHeader:
@@ -78,7 +81,15 @@ def _header(file: BinaryIO, path: Path) -> GgufHeader:
         architecture=architecture,
         context_tokens=context_tokens if isinstance(context_tokens, int) else None,
         chat_template=bool(said.get("tokenizer.chat_template")),
+        control_tokens=_control_tokens(said),
     )
+
+
+def _control_tokens(said: dict[str, Any]) -> tuple[str, ...]:
+    tokens, kinds = said.get(_TOKENS), said.get(_TOKEN_KINDS)
+    if tokens is None or kinds is None:
+        return ()
+    return tuple(token for token, kind in zip(tokens, kinds, strict=False) if kind == _CONTROL and token)
 
 
 def _check_whole(file: BinaryIO, path: Path, tensors: int, alignment: Any) -> None:
@@ -114,24 +125,20 @@ def _pairs(file: BinaryIO, count: int) -> Iterator[tuple[str, Any]]:
 
 
 def _value(file: BinaryIO, kind: int) -> Any:
-    """One metadata value; an array is skipped and stands as None."""
     if kind == _STRING:
         return _text(file)
     if kind == _ARRAY:
         element, length = _unpack(file, "<IQ")
-        _skip_array(file, element, length)
-        return None
+        return _array(file, element, length)
     return _unpack(file, f"<{_scalar(kind)}")[0]
 
 
-def _skip_array(file: BinaryIO, element: int, length: int) -> None:
+def _array(file: BinaryIO, element: int, length: int) -> list[str] | tuple[Any, ...]:
     if length > ARRAY_LENGTH_MAX:
         raise struct.error("no array is that long")
     if element == _STRING:
-        for _ in range(length):
-            _text(file)
-    else:
-        file.seek(length * struct.calcsize(f"<{_scalar(element)}"), 1)
+        return [_text(file) for _ in range(length)]
+    return _unpack(file, f"<{length}{_scalar(element)}")
 
 
 def _scalar(kind: int) -> str:
