@@ -271,7 +271,7 @@ def test_every_figure_of_our_own_catalogue_has_a_source_and_every_guess_a_reason
 
 
 def test_what_the_m890_does_not_disclose_is_a_guess() -> None:
-    """Bandwidth, compute and launch of the M890 are estimates; memory and links are not."""
+    """Bandwidth, compute, launch, power and host link of the M890 are estimates; memory and links are not."""
     m890 = load_catalog().chip("zhenwu-m890")
     guessed = {name for name, figure in m890.figures.items() if figure.guessed}
     assert guessed == {
@@ -280,6 +280,9 @@ def test_what_the_m890_does_not_disclose_is_a_guess() -> None:
         "fp8_dense_flop_per_s",
         "fp4_dense_flop_per_s",
         "launch_s",
+        "power_w",
+        "idle_power_w",
+        "host_link_bytes_per_s",
     }
 
 

@@ -14,7 +14,11 @@ from perdure.silicon.chip import Chip, Link
 from perdure.silicon.collectives import AllReduce, all_reduce_floor
 from perdure.silicon.roofline import Operation, floor_of, operation_floor
 
-MODELS = [architecture_of(entry) for entry in load_catalog().entries["models"].values()]
+MODELS = [
+    architecture_of(entry)
+    for entry in load_catalog().entries["models"].values()
+    if not entry.text("stand_in")
+]
 BF16 = PRECISIONS["bf16"]
 
 models = st.sampled_from(MODELS)

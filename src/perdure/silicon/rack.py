@@ -81,13 +81,16 @@ class Rack:
     power_w: float | None
 
     def tier_for(self, chips: int) -> Tier:
-        """The fastest tier whose domain holds `chips`; raises BadRequest where none does."""
-        if chips > self.chips:
-            raise BadRequest(f"{self.name} has {self.chips} chips, not {chips}", param="on")
+        """The fastest tier whose domain holds `chips`, which may reach into neighbours of this rack.
+
+        Raises BadRequest where none does.
+        """
         fitting = [tier for tier in self.tiers if tier.domain_chips >= chips]
         if not fitting:
             widest = max(tier.domain_chips for tier in self.tiers)
-            raise BadRequest(f"nothing in {self.name} joins {chips} chips; at most {widest}", param="on")
+            raise BadRequest(
+                f"nothing that we know of {self.name} joins {chips} chips; at most {widest}", param="on"
+            )
         return max(fitting, key=lambda tier: tier.bytes_per_s)
 
     @property
@@ -125,8 +128,11 @@ def bandwidth_figure(part: Part, chip: Entry) -> Figure:
 
 
 def scale_up_part(rack: Entry) -> Part:
-    """The part of `rack` that joins its chips most tightly."""
-    return next(part for part in rack.parts.values() if _role(part) == "scale-up")
+    """The part of `rack` that joins its chips most tightly; raises BadRequest where nothing does."""
+    for part in rack.parts.values():
+        if _role(part) == "scale-up":
+            return part
+    raise BadRequest(f"{rack.title} has a single chip, which nothing joins to others", param="on")
 
 
 def _tier(part: Part, chip: Entry, case: Case) -> Tier:
