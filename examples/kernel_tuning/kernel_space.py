@@ -10,7 +10,7 @@ from kernel_machine import cpu_flags, vector_floats_max
 
 from perdure.errors import BadRequest
 from perdure.processes import usable_cores
-from perdure.rng import Rng
+from perdure.rng import Rng, seeded
 
 THREADS_MAX = 16
 CHANGES_MAX = 3
@@ -83,8 +83,14 @@ class Space:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """Every legal change of one field, written `field=value`."""
-        return tuple(f"{name}={value}" for name, values in self.values.items() for value in values)
+        """Every legal change of one field, written `field=value`.
+
+        Shuffled once and for all: a small model copies runs of the list that it is shown, and where the list goes
+        by field a run is three values for one field.
+        """
+        listed = [f"{name}={value}" for name, values in self.values.items() for value in values]
+        seeded(0, "order in which changes are listed").shuffle(listed)
+        return tuple(listed)
 
     def schema(self) -> dict[str, Any]:
         """The JSON schema that accepts exactly the lists of legal changes, as `{"change": [...]}`."""
