@@ -85,8 +85,8 @@ class Space:
     def changes(self) -> tuple[str, ...]:
         """Every legal change of one field, written `field=value`.
 
-        Shuffled once and for all: a small model copies runs of the list that it is shown, and where the list goes
-        by field a run is three values for one field.
+        Shuffled once and for all: a small model copies runs of the list that it is shown; in a sorted list a
+        run is three values for one field.
         """
         listed = [f"{name}={value}" for name, values in self.values.items() for value in values]
         seeded(0, "order in which changes are listed").shuffle(listed)
