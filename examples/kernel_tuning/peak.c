@@ -18,8 +18,9 @@
 
 typedef float vec __attribute__((vector_size(4 * VECTOR)));
 
-enum { CHAINS = 12, STEPS = 1000000, ROUNDS = 60, THREADS_MAX = 64 };
-static const size_t BYTES_PER_THREAD = (size_t)32 << 20;
+enum { CHAINS = 12, STEPS = 1000000, ROUNDS = 60, THREADS_MAX = 1024 };
+static const size_t BYTES_PER_THREAD_MAX = (size_t)32 << 20, BYTES_MAX = (size_t)1 << 30;
+static size_t bytes_per_thread;
 
 struct task {
     float *memory;
@@ -52,7 +53,7 @@ static void *multiply(void *argument) {
 static void *read_all(void *argument) {
     struct task *task = argument;
     vec a[8] = {};
-    size_t count = BYTES_PER_THREAD / sizeof(vec);
+    size_t count = bytes_per_thread / sizeof(vec) / 8 * 8;
     const vec *from = (const vec *)task->memory;
     pthread_barrier_wait(task->together);
     task->started_s = now_s();
@@ -104,14 +105,16 @@ static double best_s(void *(*work)(void *), int threads, struct task *tasks) {
 int main(int argc, char **argv) {
     int threads = argc == 2 ? atoi(argv[1]) : 0;
     if (threads < 1 || threads > THREADS_MAX) return 2;
+    bytes_per_thread = BYTES_MAX / (size_t)threads & ~(size_t)63;
+    if (bytes_per_thread > BYTES_PER_THREAD_MAX) bytes_per_thread = BYTES_PER_THREAD_MAX;
     struct task *tasks = calloc((size_t)threads, sizeof *tasks);
     for (int t = 0; t < threads; t++) {
-        tasks[t].memory = aligned_alloc(64, BYTES_PER_THREAD);
+        tasks[t].memory = aligned_alloc(64, bytes_per_thread);
         if (!tasks[t].memory) return 1;
-        memset(tasks[t].memory, 1, BYTES_PER_THREAD);
+        memset(tasks[t].memory, 1, bytes_per_thread);
     }
     double flops = 2.0 * VECTOR * CHAINS * STEPS * threads / best_s(multiply, threads, tasks);
-    double bytes = (double)BYTES_PER_THREAD * threads / best_s(read_all, threads, tasks);
+    double bytes = (double)bytes_per_thread * threads / best_s(read_all, threads, tasks);
     printf("{\"flops_per_s\":%.6e,\"read_bytes_per_s\":%.6e}\n", flops, bytes);
     return 0;
 }
