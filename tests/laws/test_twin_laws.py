@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from perdure.catalog.entry import Entry
 from perdure.catalog.figure import Case
 from perdure.catalog.load import load_catalog
+from perdure.models.parallel import Parallel
 from perdure.models.precision import PRECISIONS
 from perdure.silicon.chip import chip_at, link_at
 from perdure.traces.record import CallRecord
@@ -52,10 +53,10 @@ deployments = st.sampled_from(
         Deployment(
             hardware="al128",
             chip=CATALOG.chip("zhenwu-m890"),
-            chips=64,
             rack=CATALOG.rack("al128"),
             model=CATALOG.model("qwen3.8-2.4t-a95b"),
             precision=PRECISIONS["mxfp4-fp8"],
+            parallel=Parallel(tp=64),
         )
     ]
 )

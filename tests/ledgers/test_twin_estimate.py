@@ -12,6 +12,7 @@ from perdure.catalog.figure import Status
 from perdure.catalog.load import load_catalog
 from perdure.cli.main import main
 from perdure.errors import BadRequest
+from perdure.models.batch import Batch, Decode
 from perdure.models.precision import PRECISIONS
 from perdure.silicon.machine import machine_entry
 from perdure.traces.record import CallRecord, write_records
@@ -65,24 +66,23 @@ def one_call(**changes: object) -> CallRecord:
     return msgspec.structs.replace(base, **changes)
 
 
-def on_h200(model: str = "qwen3-32b", precision: str = "bf16", chips: int = 1) -> Deployment:
+def on_h200(model: str = "qwen3-32b") -> Deployment:
     catalog = load_catalog()
     return Deployment(
         hardware="H200",
         chip=catalog.chip("nvidia-h200"),
-        chips=chips,
         model=catalog.model(model),
-        precision=PRECISIONS[precision],
+        precision=PRECISIONS["bf16"],
     )
 
 
 def test_decode_of_one_call_on_an_h200() -> None:
-    """Ledger: 11 tokens are 10 steps at mean context 1,005.5: 10 * (63,968,421,888 + 1005.5 * 262,144) B
-    at 4.8 TB/s and 10 * 321 launches of 3 us."""
+    """Ledger: 11 tokens are 10 steps at mean context 1,005.5, each the floor of `test_cost_ledger`."""
     times = estimate_row([one_call()], on_h200()).times
     assert times is not None
-    expected_s = 10 * ((63_968_421_888 + 1005.5 * 262_144) / 4.8e12 + 321 * 3e-6)
-    assert times.decode_s.mid == pytest.approx(expected_s)
+    step = on_h200().instance.price(Batch(decodes=(Decode(context_tokens=1005.5),)))
+    assert times.decode_s.mid == pytest.approx(10 * step.seconds.mid)
+    assert times.decode_s.mid == pytest.approx(10 * 13.5e-3, rel=0.2)
     assert times.decode_s.low == times.decode_s.high
     assert times.bound == "memory"
 

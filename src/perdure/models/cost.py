@@ -1,172 +1,139 @@
-"""What one chip of a deployment computes and moves for a prefill, and for one step of decode, at batch 1.
+"""What one batch costs on an instance of a model: seconds, joules, dollars, and each operation's part.
 
-Tensor parallelism over `chips`: weights and heads are split evenly and two all-reduces a layer join the
-parts. Operations are fused as far as kernels go: norms, rotations and activations ride along, and
-activations stay on the chip. That is the least a kernel library can do, so that the price stays a floor.
+This is the one cost model: the twin simulates with it, the live scheduler decides with it, the bill counts
+with it. Here it is plain Python, one operation after another; `cost_table` has the same numbers as a table.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
-from perdure.models.architecture import Architecture
-from perdure.models.architecture_attention import Attention, LinearAttention
-from perdure.models.architecture_feed_forward import Experts
-from perdure.models.architecture_matrix import Matrix
-from perdure.models.architecture_shape import Layers
-from perdure.models.precision import Precision
-from perdure.silicon.collectives import AllReduce
-from perdure.silicon.roofline import Operation
-
-ACTIVATION_BYTES = 2  # what crosses the links is BF16
+from perdure.catalog.figure import Case, Figure
+from perdure.models.batch import Batch, Sums
+from perdure.models.memory import Memory, memory_of, stage_share
+from perdure.models.operations import Lowering
+from perdure.silicon.efficiency import UNCALIBRATED, Efficiency, Factor
+from perdure.silicon.energy import energy_j
+from perdure.silicon.price import Machine, Rating, rate
+from perdure.silicon.price_machine import Hardware
+from perdure.silicon.price_rent import SECONDS_PER_HOUR, Rent
+from perdure.silicon.ranges import Range, any_guessed, range_of
+from perdure.silicon.roofline import Operation, Spent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Work:
-    """One chip's operations, and the all-reduces that they wait for."""
+class Line:
+    """One operation's part of a price, with every guess at its mid."""
 
-    operations: tuple[Operation, ...]
-    reduces: tuple[AllReduce, ...]
-
-
-def prefill_work(
-    model: Architecture, precision: Precision, *, new_tokens: int, cached_tokens: int, chips: int = 1
-) -> Work:
-    """Compute `new_tokens` of a prompt behind `cached_tokens` whose keys, values or state are at hand."""
-    # Token i sees the cached ones, those before it and itself.
-    pairs = new_tokens * (cached_tokens + (new_tokens + 1) / 2)
-    return _work(
-        model, precision, new_tokens=new_tokens, pairs=pairs, context=cached_tokens + new_tokens, chips=chips
-    )
+    operation: Operation
+    factor: Factor
+    spent: Spent
 
 
-def decode_work(model: Architecture, precision: Precision, *, context_tokens: float, chips: int = 1) -> Work:
-    """Compute the one token that ends a context of `context_tokens`, itself included.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Price:
+    """What a batch costs.
 
-    Each operation is constant or proportional to the context, so the mean step of a run of them is the
-    step at their mean context: `context_tokens` may be a fraction.
+    seconds       from its start until its last token is out of the last stage
+    chip_seconds  that its chips are held: all of them, for the time of a pipeline's fullest stage
+    spent         where the seconds go, with every guess at its mid
+    energy_j      of the chips alone; None where their power is not known
+    money_usd     None without a rent
     """
-    return _work(model, precision, new_tokens=1, pairs=context_tokens, context=context_tokens, chips=chips)
+
+    seconds: Range
+    chip_seconds: Range
+    spent: Spent
+    lines: tuple[Line, ...]
+    energy_j: Range | None
+    money_usd: Range | None
+    factors: tuple[Factor, ...]
 
 
-def memory_bytes_per_chip(
-    model: Architecture, precision: Precision, *, context_tokens: int, chips: int = 1
-) -> float:
-    """Weights, and the cache of one sequence of `context_tokens`. Activations and reserve are not in it."""
-    kept_bytes = sum(
-        group.count
-        * (group.attention.kv_bytes(context_tokens, precision.kv_bytes) + group.attention.state_bytes)
-        / _parts(group.attention, chips)
-        for group in model.groups
-    )
-    return model.weight_bytes(precision) / chips + kept_bytes
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """One instance of a model on hardware, with how far its kernels fall short of the roofline."""
 
+    lowering: Lowering
+    hardware: Hardware
+    efficiency: Efficiency = UNCALIBRATED
+    rent: Rent | None = None
 
-def touched_experts(model: Architecture, tokens: int) -> float:
-    """Distinct experts of one layer that `tokens` meet, each choosing its few evenly and independently."""
-    for group in model.groups:
-        if isinstance(group.feed_forward, Experts):
-            return group.feed_forward.touched(tokens)
-    return 0.0
+    def price(self, batch: Batch) -> Price:
+        """What `batch` costs; raises BadRequest where the chip lacks the precision."""
+        return self.price_of(self.lowering.sums(batch))
 
+    def price_of(self, sums: Sums) -> Price:
+        """What any batch of these sums costs."""
+        rating = self.rating(sums)
+        drawn = self._drawn(rating)
+        mid = self.hardware.mid, rating.spent(self.hardware.mid)
 
-def _work(
-    model: Architecture, precision: Precision, *, new_tokens: int, pairs: float, context: float, chips: int
-) -> Work:
-    operations: list[Operation] = []
-    for group in model.groups:
-        operations += _attention(model, group, precision, new_tokens, pairs, context, chips)
-        operations += _feed_forward(model, group, precision, new_tokens, chips)
-    # Only the last token's next one is wanted.
-    operations.append(
-        _product("head", model.embedding_parameters + model.hidden_channels, 1, precision, chips)
-    )
-    message_bytes = new_tokens * model.hidden_channels * ACTIVATION_BYTES
-    reduces = (AllReduce(message_bytes=message_bytes, chips=chips, repeats=2 * model.layers),)
-    return Work(operations=tuple(operations), reduces=reduces if chips > 1 else ())
+        def over(value: Callable[[Machine, Spent], float]) -> Range:
+            return range_of(value(*mid), [value(machine, spent) for machine, spent in drawn])
 
+        rent, power_w = self.rent, self.hardware.mid.chip.power_w
+        return Price(
+            seconds=over(lambda _, spent: spent.seconds),
+            chip_seconds=over(lambda _, spent: self._chip_seconds(spent)),
+            spent=mid[1],
+            lines=tuple(
+                Line(operation=rated.operation, factor=rated.factor, spent=rated.spent(self.hardware.mid))
+                for rated in rating.operations
+            ),
+            energy_j=None if power_w is None else over(self._joules),
+            money_usd=None
+            if rent is None
+            else over(
+                lambda machine, spent: self._chip_seconds(spent) / SECONDS_PER_HOUR * rent.at(machine.draw)
+            ),
+            factors=rating.factors,
+        )
 
-def _attention(
-    model: Architecture,
-    group: Layers,
-    precision: Precision,
-    tokens: int,
-    pairs: float,
-    context: float,
-    chips: int,
-) -> Iterator[Operation]:
-    """The products before it, with the norms, attention itself, and the product after it."""
-    attention, hidden = group.attention, model.hidden_channels
-    *before, after = (matrix.parameters for matrix in _ordered(attention.matrices(hidden)))
-    made = sum(before) + attention.vector_parameters + hidden
-    linear = isinstance(attention, LinearAttention)
-    yield _product(
-        "linear input" if linear else "query, key, value", made, tokens, precision, chips, group.count
-    )
-    yield Operation(
-        name="linear attention" if linear else "attention",
-        flops=_attention_flops(attention, tokens, pairs, context) / _flop_parts(attention, chips),
-        # What is cached is read once and what is new is written once; a state is read and written.
-        bytes_moved=(attention.kv_bytes(context, precision.kv_bytes) + 2 * attention.state_bytes)
-        / _parts(attention, chips),
-        arithmetic=precision.attention_arithmetic,
-        repeats=group.count,
-    )
-    yield _product(
-        "linear output" if linear else "attention output", after, tokens, precision, chips, group.count
-    )
+    def seconds(self, sums: Sums) -> float:
+        """Seconds of a batch of these sums, with every guess at its mid."""
+        return self.rating(sums).spent(self.hardware.mid).seconds
 
+    def rating(self, sums: Sums) -> Rating:
+        """Its operations with their efficiency, to be priced for every draw of the guesses."""
+        chip = self.hardware.mid.chip
+        chip.check_kv_precision(self.lowering.precision.kv)
+        return rate(self.lowering.operations(sums), chip, self.efficiency)
 
-def _ordered(matrices: tuple[Matrix, ...]) -> list[Matrix]:
-    """`matrices` with the one that leads out of the heads last."""
-    return sorted(matrices, key=lambda matrix: matrix.cut == "inputs")
+    def memory(self, batch: Batch) -> Memory:
+        """What `batch` needs on the fullest chip; a guessed size of memory counts at its least."""
+        figure = self.hardware.chip.figure("memory_bytes")
+        return memory_of(self.lowering, batch, available_bytes=figure.at(Case.WORST))
 
+    @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Every figure of the hardware that its seconds rest on."""
+        return self.hardware.figures(self.lowering.arithmetics, self.lowering.parallel.chips)
 
-def _attention_flops(attention: Attention, tokens: int, pairs: float, context: float) -> float:
-    if isinstance(attention, LinearAttention):
-        # Three products with the state for each token: read, correct, look up.
-        return 6 * tokens * attention.value_heads * attention.head_channels**2
-    # Two products over the head's channels for each pair of tokens: scores, and weighted values.
-    met = pairs * attention.attends(context) / context if context else 0.0
-    return 2 * met * attention.query_heads * attention.pair_channels
+    def machines(self, rating: Rating) -> tuple[Machine, ...]:
+        """The machine in every draw that a rated batch's seconds rest on; none if nothing is guessed."""
+        return self.hardware.drawn if any_guessed(self.figures) or rating.guessed else ()
 
+    def _drawn(self, rating: Rating) -> Sequence[tuple[Machine, Spent]]:
+        """What the batch spends in every draw, where seconds, joules or dollars rest on a guess."""
+        rent = self.rent is not None and self.rent.usd_per_h.guessed
+        guessed = rent or any_guessed(self.hardware.power_figures)
+        machines = self.hardware.drawn if guessed else self.machines(rating)
+        return [(machine, rating.spent(machine)) for machine in machines]
 
-def _feed_forward(
-    model: Architecture, group: Layers, precision: Precision, tokens: int, chips: int
-) -> Iterator[Operation]:
-    """Two kernels for what every token passes and two for its experts: up, and down again."""
-    hidden, block = model.hidden_channels, group.feed_forward
-    always_on = group.always_on_parameters(hidden)
-    for name, share in (("feed-forward up", 2 / 3), ("feed-forward down", 1 / 3)):
-        yield _product(name, always_on * share, tokens, precision, chips, group.count)
-        if isinstance(block, Experts):
-            expert = block.expert_parameters(hidden)
-            yield Operation(
-                name=f"experts, {name}",
-                flops=2 * tokens * block.active * expert * share / chips,
-                bytes_moved=block.touched(tokens) * expert * share * precision.expert_weight_bytes / chips,
-                arithmetic=precision.arithmetic,
-                repeats=group.count,
-            )
+    @cached_property
+    def _stage_share(self) -> float:
+        return stage_share(self.lowering.model, self.lowering.parallel.pp)
 
+    def _chip_seconds(self, spent: Spent) -> float:
+        return self.lowering.parallel.chips * self._stage_share * spent.seconds
 
-def _product(
-    name: str, parameters: float, tokens: int, precision: Precision, chips: int, layers: int = 1
-) -> Operation:
-    """`tokens` times a matrix of `parameters`, split over `chips`."""
-    return Operation(
-        name=name,
-        flops=2 * parameters * tokens / chips,
-        bytes_moved=parameters * precision.weight_bytes / chips,
-        arithmetic=precision.arithmetic,
-        repeats=layers,
-    )
-
-
-def _parts(attention: Attention, chips: int) -> int:
-    """Among how many chips what is kept is split: a head is not, it is copied."""
-    return max(1, min(chips, attention.kv_parts_max))
-
-
-def _flop_parts(attention: Attention, chips: int) -> int:
-    """Among how many chips attention's arithmetic is split: query heads are, states by their value heads."""
-    return _parts(attention, chips) if isinstance(attention, LinearAttention) else chips
+    def _joules(self, machine: Machine, spent: Spent) -> float:
+        joules = energy_j(
+            spent,
+            chips_busy=self.lowering.parallel.stage_chips,
+            chip_seconds=self._chip_seconds(spent),
+            chip=machine.chip,
+        )
+        assert joules is not None, "asked only where the power is known"
+        return joules

@@ -85,13 +85,10 @@ def over_draws(value: Callable[[Draw], float], *, guessed: bool) -> Range:
 
 def drawn_entry(entry: Entry, draw: Draw) -> Entry:
     """`entry` as it would be if its guesses had come out as in `draw`."""
-    if draw.number is None or not any(figure.guessed for figure in entry.figures.values()):
+    if draw.number is None:
         return entry
-    figures: Mapping[str, Figure] = {
-        name: _drawn_figure(figure, draw) if figure.guessed else figure
-        for name, figure in entry.figures.items()
-    }
-    return replace(entry, figures=figures)
+    parts = {name: replace(part, figures=_drawn(part.figures, draw)) for name, part in entry.parts.items()}
+    return replace(entry, figures=_drawn(entry.figures, draw), parts=parts)
 
 
 def any_guessed(figures: Iterable[Figure]) -> bool:
@@ -103,6 +100,12 @@ def chance_of(figure: Figure) -> str:
     """The name under which a figure's luck is drawn: peaks of one chip in several precisions share it."""
     quantity = "dense" if figure.quantity.endswith("_dense") else figure.quantity
     return f"{figure.owner}/{quantity}"
+
+
+def _drawn(figures: Mapping[str, Figure], draw: Draw) -> Mapping[str, Figure]:
+    return {
+        name: _drawn_figure(figure, draw) if figure.guessed else figure for name, figure in figures.items()
+    }
 
 
 def _drawn_figure(figure: Figure, draw: Draw) -> Figure:

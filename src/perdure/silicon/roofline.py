@@ -5,37 +5,43 @@ from dataclasses import dataclass
 from typing import Literal
 
 from perdure.silicon.chip import Chip
+from perdure.silicon.shapes import Computation, Shape
 
-Bound = Literal["compute", "memory", "launch", "link"]
+Bound = Literal["compute", "memory", "launch", "link", "software"]
+BOUNDS: tuple[Bound, ...] = ("compute", "memory", "launch", "link", "software")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """Something that one chip computes, `repeats` times over.
+    """A shape that one chip computes or exchanges, `repeats` times over, as `launches` kernels each time.
 
-    arithmetic  the number format that it computes in, which decides the peak
+    A layer that does it is a repeat. `repeats` may be a fraction: of a draft layer that runs now and then.
     """
 
     name: str
-    flops: float
-    bytes_moved: float
-    arithmetic: str
-    repeats: int = 1
+    shape: Shape
+    repeats: float = 1.0
+    launches: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spent:
-    """Seconds by what they went to: each operation counts whole under the slower of compute and memory."""
+    """Seconds by what they went to: each operation counts whole under the slower of compute and memory.
+
+    busy_s  seconds that compute or memory would take at its peak: what power follows
+    """
 
     compute_s: float = 0.0
     memory_s: float = 0.0
     launch_s: float = 0.0
     link_s: float = 0.0
+    software_s: float = 0.0
+    busy_s: float = 0.0
 
     @property
     def seconds(self) -> float:
         """All of it."""
-        return self.compute_s + self.memory_s + self.launch_s + self.link_s
+        return self.compute_s + self.memory_s + self.launch_s + self.link_s + self.software_s
 
     @property
     def bound(self) -> Bound:
@@ -45,12 +51,8 @@ class Spent:
     @property
     def shares(self) -> tuple[tuple[Bound, float], ...]:
         """Seconds by cause, in a fixed order."""
-        return (
-            ("compute", self.compute_s),
-            ("memory", self.memory_s),
-            ("launch", self.launch_s),
-            ("link", self.link_s),
-        )
+        seconds = (self.compute_s, self.memory_s, self.launch_s, self.link_s, self.software_s)
+        return tuple(zip(BOUNDS, seconds, strict=True))
 
     def __add__(self, other: "Spent") -> "Spent":
         return Spent(
@@ -58,6 +60,8 @@ class Spent:
             memory_s=self.memory_s + other.memory_s,
             launch_s=self.launch_s + other.launch_s,
             link_s=self.link_s + other.link_s,
+            software_s=self.software_s + other.software_s,
+            busy_s=self.busy_s + other.busy_s,
         )
 
     def times(self, factor: float) -> "Spent":
@@ -67,28 +71,27 @@ class Spent:
             memory_s=self.memory_s * factor,
             launch_s=self.launch_s * factor,
             link_s=self.link_s * factor,
+            software_s=self.software_s * factor,
+            busy_s=self.busy_s * factor,
         )
 
 
-def operation_floor(operation: Operation, chip: Chip) -> Spent:
-    """Lower bound on the time for `operation`: the slower of compute and memory, plus launch.
-
-    A floor, not a forecast: how far real kernels fall short of it is calibration, which is not in here.
-    """
-    compute_s = operation.flops / chip.peak_flops_per_s(operation.arithmetic)
-    memory_s = operation.bytes_moved / chip.memory_bytes_per_s
-    bound_by_compute = compute_s > memory_s
-    once = Spent(
-        compute_s=compute_s if bound_by_compute else 0.0,
-        memory_s=0.0 if bound_by_compute else memory_s,
-        launch_s=chip.launch_s,
-    )
-    return once.times(operation.repeats)
-
-
-def floor_of(operations: Iterable[Operation], chip: Chip) -> Spent:
-    """Lower bound on the time for `operations` one after another."""
+def total_of(parts: Iterable[Spent]) -> Spent:
+    """One after another."""
     total = Spent()
-    for operation in operations:
-        total = total + operation_floor(operation, chip)
+    for part in parts:
+        total = total + part
     return total
+
+
+def computation_floor(shape: Computation, chip: Chip, *, times: float = 1.0, launch_s: float) -> Spent:
+    """The slower of compute and memory, `times` over, plus launch.
+
+    With `times` at 1 it is a lower bound and no forecast: how far real kernels fall short of it is
+    calibration, which is not in here. Raises BadRequest where the chip lacks the arithmetic.
+    """
+    compute_s = shape.flops / chip.peak_flops_per_s(shape.arithmetic)
+    memory_s = shape.bytes_moved / chip.memory_bytes_per_s
+    if compute_s > memory_s:
+        return Spent(compute_s=compute_s * times, launch_s=launch_s, busy_s=compute_s)
+    return Spent(memory_s=memory_s * times, launch_s=launch_s, busy_s=memory_s)

@@ -8,6 +8,7 @@ from perdure.catalog.figure import Status
 from perdure.catalog.load import Catalog, load_catalog
 from perdure.errors import BadRequest
 from perdure.models.architecture import architecture_of
+from perdure.models.parallel import Parallel
 from perdure.models.precision import PRECISIONS, file_precision
 from perdure.silicon.rack import scale_up_part
 from perdure.traces.record import CallRecord
@@ -120,8 +121,8 @@ def _on_rack(catalog: Catalog, rack_name: str) -> Deployment:
     return Deployment(
         hardware=f"{rack.title}, {chips} chips",
         chip=chip,
-        chips=chips,
         rack=rack,
         model=catalog.model(RACK_MODEL),
         precision=PRECISIONS[RACK_PRECISION],
+        parallel=Parallel(tp=chips),
     )

@@ -1,43 +1,60 @@
-"""On what a model could run: chips, how many, joined by what, in which precision."""
+"""On what a model could run: chips, how many, joined by what, laid out how, in which precision."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from perdure.catalog.entry import Entry
 from perdure.catalog.figure import Figure
+from perdure.models.architecture import Architecture, architecture_of
+from perdure.models.cost import Instance
+from perdure.models.operations import ONE_CHIP, Lowering
+from perdure.models.parallel import Parallel
 from perdure.models.precision import Precision
-from perdure.silicon.rack import bandwidth_figure, scale_up_part
+from perdure.silicon.efficiency import UNCALIBRATED, Efficiency
+from perdure.silicon.price_machine import Hardware
+from perdure.silicon.price_rent import Rent
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """One instance of a model, its weights split evenly over `chips` of one scale-up domain.
+    """One instance of a model on chips of one kind.
 
-    rack  what joins the chips; None for a single one
+    hardware   what people call it
+    rack       what joins the chips; None for a single one
+    instances  how many of them the hardware holds side by side
     """
 
     hardware: str
     chip: Entry
-    chips: int = 1
     rack: Entry | None = None
     model: Entry
     precision: Precision
+    parallel: Parallel = ONE_CHIP
+    instances: int = 1
+    efficiency: Efficiency = UNCALIBRATED
+    rent: Rent | None = None
+
+    @property
+    def chips(self) -> int:
+        """Chips of one instance."""
+        return self.parallel.chips
+
+    @cached_property
+    def architecture(self) -> Architecture:
+        """The shape of the model."""
+        return architecture_of(self.model)
+
+    @cached_property
+    def instance(self) -> Instance:
+        """What prices its batches."""
+        return Instance(
+            lowering=Lowering(model=self.architecture, precision=self.precision, parallel=self.parallel),
+            hardware=Hardware(chip=self.chip, rack=self.rack),
+            efficiency=self.efficiency,
+            rent=self.rent,
+        )
 
     @property
     def rests_on(self) -> tuple[Figure, ...]:
-        """Every figure that an estimate of this deployment uses."""
-        arithmetic = dict.fromkeys((self.precision.arithmetic, self.precision.attention_arithmetic))
-        names = (
-            "memory_bytes",
-            "memory_bandwidth_bytes_per_s",
-            *(f"{precision}_dense_flop_per_s" for precision in arithmetic),
-            "launch_s",
-        )
-        of_chip = tuple(self.chip.figure(name) for name in names)
-        return (*of_chip, *self._of_links(), *self.model.figures.values())
-
-    def _of_links(self) -> tuple[Figure, ...]:
-        if self.rack is None:
-            return ()
-        part = scale_up_part(self.rack)
-        names = [name for name in ("hop_s", "software_s") if name in part.figures]
-        return (bandwidth_figure(part, self.chip), *(part.figures[name] for name in names))
+        """Every figure that seconds on this deployment rest on."""
+        return (*self.instance.figures, *self.model.figures.values())

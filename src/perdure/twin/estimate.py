@@ -1,56 +1,39 @@
 """What a recorded agent session would take on other hardware, at the roofline.
 
 A floor at batch 1, not a forecast: one call after another, every kernel at its chip's peak, recorded token
-counts and tool times kept as they are. Where a figure is a guess the result is a range, whose ends have
-every guess at its best and at its worst at once.
+counts and tool times kept as they are. Where a figure is a guess the result is a range over joint draws of
+all guesses, the same draws on every row.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from perdure.catalog.figure import Case, Figure, Status, least_sure
-from perdure.models.architecture import Architecture, architecture_of
-from perdure.models.cost import Work, decode_work, memory_bytes_per_chip, prefill_work
-from perdure.silicon.chip import chip_at, link_at
-from perdure.silicon.collectives import all_reduce_floor
-from perdure.silicon.roofline import Bound, Spent, floor_of
+from perdure.catalog.figure import Figure, Status, least_sure
+from perdure.models.architecture import Architecture
+from perdure.models.batch import Batch, Decode, Prefill
+from perdure.models.cost import Instance
+from perdure.models.memory import Memory
+from perdure.silicon.price import Rating
+from perdure.silicon.ranges import Range, exactly, range_of
+from perdure.silicon.roofline import Bound, Spent
 from perdure.traces.record import CallRecord
 from perdure.twin.deployment import Deployment
-from perdure.units import bytes_text
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Range:
-    """A number of seconds: `low` if every guess came out at its best, `high` at its worst."""
-
-    low: float
-    mid: float
-    high: float
-
-    def plus(self, seconds: float) -> "Range":
-        """The range moved by `seconds`."""
-        return Range(low=self.low + seconds, mid=self.mid + seconds, high=self.high + seconds)
-
-    def with_(self, other: "Range") -> "Range":
-        """Both after one another: best with best and worst with worst, for they rest on the same guesses."""
-        return Range(low=self.low + other.low, mid=self.mid + other.mid, high=self.high + other.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Times:
-    """Where the seconds of a job go. `bound`: what most of the model's own go to, `bound_share` of them."""
+    """Where the seconds of a job go; `job_s` is all of them, one thing after another.
+
+    bound  what most of the model's own seconds go to, `bound_share` of them
+    """
 
     prefill_s: Range
     decode_s: Range
     tool_s: float
+    job_s: Range
     bound: Bound | None
     bound_share: float
-
-    @property
-    def job_s(self) -> Range:
-        """All of it, one thing after another."""
-        return self.prefill_s.with_(self.decode_s).plus(self.tool_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,13 +61,10 @@ class Row:
 
 def estimate_row(records: Sequence[CallRecord], deployment: Deployment) -> Row:
     """What `records` would take on `deployment`, at least."""
-    model = architecture_of(deployment.model)
+    model = deployment.architecture
     longest_tokens = max(record.prompt_tokens + record.output_tokens for record in records)
-    needed = memory_bytes_per_chip(
-        model, deployment.precision, context_tokens=longest_tokens, chips=deployment.chips
-    )
-    available = deployment.chip.figure("memory_bytes").at(Case.WORST)
-    problem = _problem(model, longest_tokens=longest_tokens, needed=needed, available=available)
+    memory = deployment.instance.memory(Batch(decodes=(Decode(context_tokens=longest_tokens),)))
+    problem = _problem(model, longest_tokens, memory)
     figures = deployment.rests_on
     return Row(
         hardware=deployment.hardware,
@@ -92,10 +72,10 @@ def estimate_row(records: Sequence[CallRecord], deployment: Deployment) -> Row:
         stands_in_for=deployment.model.text("stands_in_for"),
         precision=deployment.precision.name,
         chips=deployment.chips,
-        times=None if problem else _times(records, deployment, model),
+        times=None if problem else _times(records, deployment.instance),
         problem=problem,
-        memory_bytes_per_chip=needed,
-        memory_bytes_available=available,
+        memory_bytes_per_chip=memory.needed_bytes,
+        memory_bytes_available=memory.available_bytes,
         status=least_sure(figures),
         rests_on=figures,
         notes=(*_state_notes(model), *_tool_notes(records)),
@@ -108,15 +88,17 @@ def recorded_row(records: Sequence[CallRecord], *, hardware: str, model: str) ->
     decode_s = [record.decode_s for record in records if record.decode_s is not None]
     if len(prefill_s) < len(records) or len(decode_s) < len(records):
         return None
+    tool_s = _tool_s(records)
     return Row(
         hardware=hardware,
         model=model,
         precision="as recorded",
         chips=1,
         times=Times(
-            prefill_s=_exactly(sum(prefill_s)),
-            decode_s=_exactly(sum(decode_s)),
-            tool_s=_tool_s(records),
+            prefill_s=exactly(sum(prefill_s)),
+            decode_s=exactly(sum(decode_s)),
+            tool_s=tool_s,
+            job_s=exactly(sum(prefill_s) + sum(decode_s) + tool_s),
             bound=None,
             bound_share=0.0,
         ),
@@ -136,73 +118,75 @@ def prefill_tokens(record: CallRecord) -> int:
     return max(1, record.prompt_tokens - record.cached_tokens)
 
 
-def _times(records: Sequence[CallRecord], deployment: Deployment, model: Architecture) -> Times:
-    spent = {case: _spent(records, deployment, model, case) for case in Case}
-    whole = spent[Case.MID][0] + spent[Case.MID][1]
-    bound_s = dict(whole.shares)[whole.bound]
+def _times(records: Sequence[CallRecord], instance: Instance) -> Times:
+    prefills, decodes = _works(records, instance)
+    tool_s = _tool_s(records)
+    prefill, decode = _spent(prefills, instance), _spent(decodes, instance)
+    whole = prefill + decode
+    prefill_drawn, decode_drawn = _drawn(prefills, instance), _drawn(decodes, instance)
+    both_drawn = zip(prefill_drawn, decode_drawn, strict=True)
     return Times(
-        prefill_s=_range(lambda case: spent[case][0].seconds),
-        decode_s=_range(lambda case: spent[case][1].seconds),
-        tool_s=_tool_s(records),
+        prefill_s=range_of(prefill.seconds, prefill_drawn),
+        decode_s=range_of(decode.seconds, decode_drawn),
+        tool_s=tool_s,
+        job_s=range_of(whole.seconds + tool_s, [first + then + tool_s for first, then in both_drawn]),
         bound=whole.bound,
-        bound_share=bound_s / whole.seconds,
+        bound_share=dict(whole.shares)[whole.bound] / whole.seconds,
     )
 
 
-def _spent(
-    records: Sequence[CallRecord], deployment: Deployment, model: Architecture, case: Case
-) -> tuple[Spent, Spent]:
-    """Seconds of all prefills and of all decodes, with the guesses as in `case`."""
-    chip = chip_at(deployment.chip, case)
-    link = link_at(deployment.rack, deployment.chip, case) if deployment.rack else None
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A batch, and how often it is computed."""
 
-    def floor(work: Work) -> Spent:
-        total = floor_of(work.operations, chip)
-        for reduce in work.reduces:
-            assert link is not None, "several chips are joined by a rack"
-            total = total + all_reduce_floor(reduce, link)
-        return total
+    rating: Rating
+    times: int
 
-    prefill, decode = Spent(), Spent()
+
+def _works(records: Sequence[CallRecord], instance: Instance) -> tuple[list[_Work], list[_Work]]:
+    """All prefills, and all decodes, of `records` one call at a time."""
+
+    def work(batch: Batch, times: int) -> _Work:
+        return _Work(instance.rating(instance.lowering.sums(batch)), times)
+
+    prefills: list[_Work] = []
+    decodes: list[_Work] = []
     for record in records:
         new_tokens = prefill_tokens(record)
-        prefill = prefill + floor(
-            prefill_work(
-                model,
-                deployment.precision,
-                new_tokens=new_tokens,
-                cached_tokens=max(0, record.prompt_tokens - new_tokens),
-                chips=deployment.chips,
-            )
-        )
-        # The prefill gives the first token; each step takes the one before it and gives the next.
+        cached_tokens = max(0, record.prompt_tokens - new_tokens)
+        prefill = Prefill(new_tokens=new_tokens, cached_tokens=cached_tokens)
+        prefills.append(work(Batch(prefills=(prefill,)), 1))
+        # The prefill gives the first token; each step takes the one before it and gives the next. The mean
+        # step of a run stands for each of them.
         steps = max(0, record.output_tokens - 1)
-        mean_context = record.prompt_tokens + (steps + 1) / 2
-        step = decode_work(model, deployment.precision, context_tokens=mean_context, chips=deployment.chips)
-        decode = decode + floor(step).times(steps)
-    return prefill, decode
+        mean_tokens = record.prompt_tokens + (steps + 1) / 2
+        decodes.append(work(Batch(decodes=(Decode(context_tokens=mean_tokens),)), steps))
+    return prefills, decodes
 
 
-def _problem(model: Architecture, *, longest_tokens: int, needed: float, available: float) -> str | None:
+def _spent(works: Sequence[_Work], instance: Instance) -> Spent:
+    """On what the seconds go, with every guess at its mid."""
+    total = Spent()
+    for work in works:
+        total = total + work.rating.spent(instance.hardware.mid).times(work.times)
+    return total
+
+
+def _drawn(works: Sequence[_Work], instance: Instance) -> list[float]:
+    """Seconds in every draw of the guesses; nothing where none is guessed."""
+    return [
+        sum(work.rating.seconds(machine) * work.times for work in works)
+        for machine in instance.machines(works[0].rating)
+    ]
+
+
+def _problem(model: Architecture, longest_tokens: int, memory: Memory) -> str | None:
     if longest_tokens > model.window_tokens:
         return (
             f"does not run: the longest call has {longest_tokens:,} tokens, "
             f"the model's window is {model.window_tokens:,}"
         )
-    if needed > available:
-        return (
-            f"does not fit: needs {bytes_text(needed)} a chip, has {bytes_text(available)}: "
-            f"{bytes_text(needed - available)} too many"
-        )
-    return None
-
-
-def _range(seconds: Callable[[Case], float]) -> Range:
-    return Range(low=seconds(Case.BEST), mid=seconds(Case.MID), high=seconds(Case.WORST))
-
-
-def _exactly(seconds: float) -> Range:
-    return Range(low=seconds, mid=seconds, high=seconds)
+    return memory.problem
 
 
 def _tool_s(records: Sequence[CallRecord]) -> float:

@@ -1,0 +1,170 @@
+"""What a batch asks of a model, and the few sums of it on which its price depends.
+
+A batch is chunks of prompts (prefills) and sequences that each want their next token (decodes). Its price is
+a function of `Sums` alone: how many tokens and sequences there are, and what they see of their contexts. So
+batches can be priced from a table, and a run of decode steps is a straight walk through it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+Counted = tuple[float, int]  # a load, and how many sequences have it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prefill:
+    """`count` prompts of which `new_tokens` are computed behind `cached_tokens` that are at hand."""
+
+    new_tokens: int
+    cached_tokens: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decode:
+    """`count` sequences that want the token after `context_tokens`, the one just fed in among them.
+
+    draft_tokens  guessed by speculation and checked in the same step, beside that one
+    """
+
+    context_tokens: float
+    draft_tokens: int = 0
+    count: int = 1
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens that one sequence computes."""
+        return 1 + self.draft_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What one forward pass computes."""
+
+    prefills: tuple[Prefill, ...] = ()
+    decodes: tuple[Decode, ...] = ()
+
+    @property
+    def sequences(self) -> int:
+        """Sequences that take part."""
+        return sum(part.count for part in (*self.prefills, *self.decodes))
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens that are computed."""
+        return sum(part.count * part.new_tokens for part in (*self.prefills, *self.decodes))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """How far a kind of attention sees: of a context `c`, min(c / every_tokens, limit) entries.
+
+    limit_entries  None for all the way
+    picked         each query picks its own entries anywhere; otherwise they are the nearest ones
+    """
+
+    limit_entries: int | None = None
+    every_tokens: int = 1
+    picked: bool = False
+
+    def seen(self, context_tokens: float) -> float:
+        """Entries that the last token of a context sees."""
+        entries = context_tokens / self.every_tokens
+        return entries if self.limit_entries is None else min(entries, self.limit_entries)
+
+    def pairs(self, prefill: Prefill) -> float:
+        """Query-entry pairs of one chunk: token i sees what is cached, those before it and itself."""
+        new, cached = prefill.new_tokens, prefill.cached_tokens
+        if self.limit_entries is None:
+            return _ramp(new, cached) / self.every_tokens
+        limit_tokens = self.limit_entries * self.every_tokens
+        short = min(max(limit_tokens - cached, 0), new)  # tokens that still see all there is
+        return _ramp(short, cached) / self.every_tokens + (new - short) * self.limit_entries
+
+    def read(self, prefill: Prefill) -> float:
+        """Entries of one chunk's context that are read at least once."""
+        new = prefill.new_tokens
+        entries = (new + prefill.cached_tokens) / self.every_tokens
+        if self.limit_entries is None:
+            return entries
+        # Nearest entries: a window that slides along the chunk. Picked ones: each query its own.
+        reached = self.limit_entries * new if self.picked else self.limit_entries + new / self.every_tokens
+        return min(entries, reached)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What the sequences of one rank see through one span, summed. Drafts see what their sequence sees."""
+
+    prefill_pairs: float = 0.0
+    prefill_read: float = 0.0
+    decode_pairs: float = 0.0
+    decode_read: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sums:
+    """All that the price of a batch depends on: loads of the busiest rank of attention.
+
+    tokens      computed there; all_tokens: on all ranks together, which the experts share
+    head_rows   tokens whose next one is wanted: one of each prompt, and all of each decode
+    seen        one for each span of the model, in its order
+    """
+
+    tokens: float
+    all_tokens: float
+    head_rows: float
+    prefill_sequences: float
+    prefill_tokens: float
+    decode_sequences: float
+    decode_tokens: float
+    seen: tuple[Seen, ...]
+
+
+def sums_of(batch: Batch, spans: Sequence[Span], ranks: int = 1) -> Sums:
+    """The sums of `batch`, whose sequences are dealt out to `ranks` that attend apart."""
+    prefills, decodes = batch.prefills, batch.decodes
+    both = (*prefills, *decodes)
+    heads = [*((1, part.count) for part in prefills), *((part.new_tokens, part.count) for part in decodes)]
+    return Sums(
+        tokens=busiest(((part.new_tokens, part.count) for part in both), ranks),
+        all_tokens=float(batch.new_tokens),
+        head_rows=busiest(heads, ranks),
+        prefill_sequences=busiest(((1, part.count) for part in prefills), ranks),
+        prefill_tokens=busiest(((part.new_tokens, part.count) for part in prefills), ranks),
+        decode_sequences=busiest(((1, part.count) for part in decodes), ranks),
+        decode_tokens=busiest(((part.new_tokens, part.count) for part in decodes), ranks),
+        seen=tuple(_seen(batch, span, ranks) for span in spans),
+    )
+
+
+def busiest(loads: Iterable[Counted], ranks: int) -> float:
+    """The least that the busiest of `ranks` must carry of `loads`, however well they are dealt out.
+
+    No less than the mean; and where there are more than j loads a rank, one rank has j + 1 of the largest.
+    """
+    counted = sorted(loads, reverse=True)
+    total = sum(load * count for load, count in counted)
+    if ranks == 1:
+        return float(total)
+    most, before = total / ranks, 0
+    for load, count in counted:
+        before += count
+        most = max(most, load * -(-before // ranks))
+    return float(most)
+
+
+def _seen(batch: Batch, span: Span, ranks: int) -> Seen:
+    prefills, decodes = batch.prefills, batch.decodes
+    sights = [(span.seen(part.context_tokens), part) for part in decodes]
+    return Seen(
+        prefill_pairs=busiest(((span.pairs(part), part.count) for part in prefills), ranks),
+        prefill_read=busiest(((span.read(part), part.count) for part in prefills), ranks),
+        decode_pairs=busiest(((sight * part.new_tokens, part.count) for sight, part in sights), ranks),
+        decode_read=busiest(((sight, part.count) for sight, part in sights), ranks),
+    )
+
+
+def _ramp(new_tokens: float, cached_tokens: float) -> float:
+    """The sum of (cached + i) for i from 1 to new."""
+    return new_tokens * (cached_tokens + (new_tokens + 1) / 2)

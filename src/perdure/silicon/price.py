@@ -1,0 +1,127 @@
+"""What operations cost on a machine: floor, efficiency, launch and links together, draw by draw."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from perdure.catalog.figure import Status
+from perdure.errors import BadRequest
+from perdure.silicon.chip import Chip
+from perdure.silicon.collectives import message_floor
+from perdure.silicon.efficiency import Efficiency, Factor
+from perdure.silicon.rack import Rack
+from perdure.silicon.ranges import MID, Draw
+from perdure.silicon.roofline import Operation, Spent, computation_floor, total_of
+from perdure.silicon.shapes import Message
+
+SOFTWARE = "software between batches"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """One chip and the rack that joins it to others, or None, in one draw of the guesses."""
+
+    chip: Chip
+    rack: Rack | None = None
+    draw: Draw = MID
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rated:
+    """An operation and how far short of its floor it falls, before anything is drawn."""
+
+    operation: Operation
+    factor: Factor
+
+    def spent(self, machine: Machine) -> Spent:
+        """What it costs there, all repeats together."""
+        shape = self.operation.shape
+        times, added_s = _factor_at(self.factor, machine.draw)
+        if isinstance(shape, Message):
+            once = _message_spent(shape, machine, times, added_s)
+        else:
+            launch_s = machine.chip.launch_s * self.operation.launches if added_s is None else added_s
+            once = computation_floor(shape, machine.chip, times=times, launch_s=launch_s)
+        return once.times(self.operation.repeats)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rating:
+    """All operations of a batch, rated once, to be priced for every draw.
+
+    step  what software spends between two batches
+    """
+
+    operations: tuple[Rated, ...]
+    step: Factor
+
+    def spent(self, machine: Machine) -> Spent:
+        """What the batch costs on `machine`, one operation after another."""
+        return total_of(rated.spent(machine) for rated in self.operations) + self.software(machine.draw)
+
+    def seconds(self, machine: Machine) -> float:
+        """The same as `spent(machine).seconds`, several times faster, for the many draws of guesses."""
+        chip, draw = machine.chip, machine.draw
+        total_s = self.software(draw).software_s
+        for flops, bytes_moved, arithmetic, rated in self._computations:
+            times, added_s = _factor_at(rated.factor, draw)
+            floor_s = max(flops / chip.flops_per_s[arithmetic], bytes_moved / chip.memory_bytes_per_s)
+            launch_s = chip.launch_s * rated.operation.launches if added_s is None else added_s
+            total_s += (floor_s * times + launch_s) * rated.operation.repeats
+        return total_s + sum(rated.spent(machine).link_s for rated in self._messages)
+
+    def software(self, draw: Draw) -> Spent:
+        """What passes between two batches."""
+        _, added_s = _factor_at(self.step, draw)
+        return Spent(software_s=added_s or 0.0)
+
+    @cached_property
+    def _computations(self) -> tuple[tuple[float, float, str, Rated], ...]:
+        shapes = [(rated.operation.shape, rated) for rated in self.operations]
+        return tuple(
+            (shape.flops, shape.bytes_moved, shape.arithmetic, rated)
+            for shape, rated in shapes
+            if not isinstance(shape, Message)
+        )
+
+    @cached_property
+    def _messages(self) -> tuple[Rated, ...]:
+        return tuple(rated for rated in self.operations if isinstance(rated.operation.shape, Message))
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Every factor that the price rests on, each once."""
+        used = (*(rated.factor for rated in self.operations if rated.operation.repeats), self.step)
+        return tuple(dict.fromkeys(used))
+
+    @property
+    def guessed(self) -> bool:
+        """Whether a factor is an estimate, so that the price must be a range."""
+        return any(factor.status is Status.ESTIMATE for factor in self.factors)
+
+
+def rate(operations: Iterable[Operation], chip: Chip, efficiency: Efficiency) -> Rating:
+    """`operations` with the factors that `efficiency` gives for `chip`."""
+    rated = tuple(
+        Rated(operation=operation, factor=efficiency.factor(operation.shape, chip))
+        for operation in operations
+    )
+    return Rating(operations=rated, step=efficiency.step(chip))
+
+
+def _message_spent(shape: Message, machine: Machine, times: float, added_s: float | None) -> Spent:
+    if shape.chips <= 1:
+        return Spent()
+    if machine.rack is None:
+        raise BadRequest(
+            f"nothing is known of what joins {shape.chips} chips of {machine.chip.name}; name a rack of them",
+            param="on",
+        )
+    wire = message_floor(shape, machine.rack)
+    return Spent(link_s=wire.wire_s * times + (wire.step_s if added_s is None else added_s))
+
+
+def _factor_at(factor: Factor, draw: Draw) -> tuple[float, float | None]:
+    luck = draw.luck(factor.chance) if factor.chance else None
+    launch_s = factor.launch_s
+    return factor.times.at(luck), None if launch_s is None else launch_s.at(luck)
