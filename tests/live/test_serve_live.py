@@ -14,14 +14,12 @@ import openai
 import pytest
 
 from perdure.clock import SystemClock
-from perdure.config import Places, read_places
+from perdure.config import Places
 from perdure.engines.llamacpp import LlamaCpp
-from perdure.models.weights import find
 from perdure.platform.platform import WORKSPACE, Platform
 from perdure.platform.server import bind, listening
 
 MODEL = "smollm2-135m"
-USERS_OWN = read_places()  # read before a test's home takes its place: model files are shared
 PARIS = [{"role": "user", "content": "What is the capital of France?"}]
 PLAN = {
     "type": "object",
@@ -43,15 +41,10 @@ class Served:
 
 
 @pytest.fixture
-async def served(tmp_path: Path) -> AsyncIterator[Served]:
+async def served(tmp_path: Path, smollm2: Path) -> AsyncIterator[Served]:
     """A server with SmolLM2, on a loopback port."""
-    model = find(MODEL, USERS_OWN)
-    if model is None:
-        pytest.skip(f"model missing: {MODEL} (perdure models pull {MODEL})")
     clock = SystemClock()
-    engine = LlamaCpp(
-        model_file=model.path, model_id=MODEL, window_tokens=1024, slots=2, threads=1, clock=clock
-    )
+    engine = LlamaCpp(model_file=smollm2, model_id=MODEL, window_tokens=1024, slots=2, threads=1, clock=clock)
     places = Places(cache_dir=tmp_path, data_dir=tmp_path / "data", config_dir=tmp_path)
     platform = Platform(engines=[engine], places=places, clock=clock)
     socket = bind("127.0.0.1", 0)
