@@ -115,8 +115,8 @@ def _side_by_side(finalists: dict[str, str], bench: Bench) -> dict[str, tuple[fl
     """
     rounds: dict[str, list[Measured]] = {name: [] for name in finalists}
     for count in range(1, FINAL_ROUNDS + 1):
+        _progress(f"final round {count}/{FINAL_ROUNDS}: {', '.join(finalists)}")
         for name, source in finalists.items():
-            _progress(f"final round {count}/{FINAL_ROUNDS}: {name}")
             rounds[name].append(bench.measure(source, again=True))
     return {
         name: tuple(

@@ -14,6 +14,8 @@ from kernel_space import START, Point, Space
 
 from perdure.rng import seeded
 
+PROGRESS_EVERY = 10  # evaluations between two lines of progress
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
@@ -58,7 +60,8 @@ class Chance:
             wrong += not measured.ok
             if speedup > best_speedup:
                 best, best_speedup = point, speedup
-            self.progress(f"{name}: {count}/{self.evaluations}, best {best_speedup:.1f}x")
+            if count % PROGRESS_EVERY == 0 or count == self.evaluations:
+                self.progress(f"{name}: {count}/{self.evaluations}, best {best_speedup:.1f}x")
         return Found(name=name, best=best, speedup=best_speedup, wrong=wrong)
 
 
