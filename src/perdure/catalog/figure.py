@@ -63,8 +63,13 @@ class Figure:
     @property
     def text(self) -> str:
         """The number for a person, in the unit of its file: `4.8 TB/s`, or `3.2 to 4.9 TB/s (mid 4.6)`."""
-        low, mid, high = (f"{number / self.scale:,.6g}" for number in (self.low, self.mid, self.high))
+        low, mid, high = (_number_text(number / self.scale) for number in (self.low, self.mid, self.high))
         return f"{mid} {self.unit}" if low == high else f"{low} to {high} {self.unit} (mid {mid})"
+
+
+def _number_text(number: float) -> str:
+    """Six digits, or all of a whole number."""
+    return f"{number:,.0f}" if number == round(number) else f"{number:,.6g}"
 
 
 def least_sure(figures: tuple[Figure, ...]) -> Status:

@@ -23,6 +23,7 @@ COMMANDS = {
     "show": "print one run as a timeline",
     "trace": "export what a run asked of its models, without text",
     "estimate": "say what a recorded run would take on other hardware",
+    "catalog": "print what is known of chips, racks and models, and who says so",
     "models": "fetch, list, check and remove model files",
     "demo": "kill an agent half-way, resume it, and see what it would take on an M890",
 }

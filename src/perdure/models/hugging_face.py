@@ -4,12 +4,11 @@ Configs name the same thing in several ways; what we find is written as a catalo
 rules. A config with a part that we cannot count is refused, because half a model would be priced wrongly.
 """
 
+import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
-
-import msgspec
 
 from perdure.catalog.complete import check_complete
 from perdure.catalog.entry import Entry
@@ -39,7 +38,13 @@ _UNCOUNTED: Mapping[str, tuple[object, ...]] = {
     "kv_layer_share_count": (None,),
     "num_kv_shared_layers": (None, 0),
     "encoder_layers": (None, 0),
+    "sparse_attention_config": (None,),
+    "global_head_dim": (None,),
+    "num_global_key_value_heads": (None,),
+    "attention_k_eq_v": (None, False),
 }
+# Their feed-forward part has two matrices, not three.
+_UNGATED = ("bloom", "falcon", "gpt_neox", "gptj", "mpt", "nemotron", "opt", "phi", "starcoder2")
 _LAYER_WORDS = ("full_attention", "sliding_attention", "linear_attention")
 
 Config = Mapping[str, Any]
@@ -55,10 +60,12 @@ def read_config(path: Path, *, model_id: str | None = None) -> Entry:
     try:
         if file.stat().st_size > CONFIG_BYTES_MAX:
             raise BadRequest(f"{file}: larger than {CONFIG_BYTES_MAX} bytes; that is no config.json")
-        config = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError) as error:
+        config = json.loads(file.read_bytes())  # the standard parser, because configs say Infinity
+    except (OSError, ValueError, RecursionError) as error:
         raise BadRequest(f"{file}: cannot be read as a Hugging Face config.json: {error}") from error
-    return config_entry(config, model_id=name, file=str(file))
+    if not isinstance(config, dict):
+        raise BadRequest(f"{file}: is no Hugging Face config.json, which is one JSON object")
+    return config_entry(cast("Config", config), model_id=name, file=str(file))
 
 
 def config_entry(config: Config, *, model_id: str, file: str) -> Entry:
@@ -215,12 +222,12 @@ def _expert_counts(text: Config, layers: int) -> dict[str, int]:
     dense = _dense_layers(text, layers)
     return {
         "routed_experts": routed,
-        "active_experts": _int(text, "num_experts_per_tok", "num_experts_per_token", "experts_per_token"),
+        "active_experts": _int(text, "num_experts_per_tok", "num_experts_per_token", "top_k_experts"),
         "expert_channels": channels,
         "expert_input_channels": _int(text, "routed_expert_hidden_size"),
         "shared_expert_channels": _int(text, "shared_expert_intermediate_size") or shared,
         "dense_layers": dense,
-        "feed_forward_channels": _int(text, "intermediate_size") if dense else 0,
+        "feed_forward_channels": _int(text, "dense_intermediate_size", "intermediate_size") if dense else 0,
     }
 
 
@@ -230,11 +237,18 @@ def _dense_layers(text: Config, layers: int) -> int:
         return first
     if only := cast("list[int]", text.get("mlp_only_layers") or []):
         return len(only)
+    if isinstance(listed := text.get("moe_layer_freq"), list):
+        return cast("list[int]", listed).count(0)
     step = _int(text, "decoder_sparse_step", "moe_layer_freq") or 1
     return layers - layers // step
 
 
 def _refuse_uncounted(text: Config, file: str) -> None:
+    if text.get("model_type") in _UNGATED:
+        raise BadRequest(
+            f"{file}: model_type: {text['model_type']} has a feed-forward part that is not counted here",
+            param="model",
+        )
     for key, absent in _UNCOUNTED.items():
         if text.get(key) not in absent:
             raise BadRequest(
