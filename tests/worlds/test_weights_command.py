@@ -64,7 +64,7 @@ def test_a_licence_is_not_accepted_by_silence(
     monkeypatch.setattr("sys.stdin", io.StringIO())
     assert main(["models", "pull", "gemma3-270m"]) == 2
     shown = capsys.readouterr()
-    assert "https://ai.google.dev/gemma/terms" in shown.out
+    assert "https://ai.google.dev/gemma/terms" in shown.err
     assert "--accept-license" in shown.err
     assert main(["models", "pull", "gemma3-270m", "--yes"]) == 2
     assert "--accept-license" in capsys.readouterr().err

@@ -64,7 +64,7 @@ def obtain(name: str, places: Places, *, yes: bool) -> ModelFile:
         return here
     known = KNOWN.get(name)
     if known is not None:
-        print(_offer(known))
+        print(_offer(known), file=sys.stderr)
         if not yes and not _agrees("Fetch it now?"):
             raise NotFound(f"{name} is not here; fetch it with: perdure models pull {name}, or add --yes")
     accepted = known is not None and known.must_accept and not yes and _accepts(known)
@@ -94,7 +94,7 @@ def _pull(arguments: argparse.Namespace, places: Places) -> int:
     known = KNOWN.get(name)
     here = find(name, places)
     if here is None and known is not None:
-        print(_offer(known))
+        print(_offer(known), file=sys.stderr)
         if known.must_accept and not arguments.accept_license and not arguments.yes:
             arguments.accept_license = _accepts(known)
     with progress_shown() as progress:
@@ -152,7 +152,7 @@ def _offer(model: KnownModel) -> str:
 
 def _accepts(model: KnownModel) -> bool:
     """Whether the user accepts a licence that asks for it; BadRequest when nobody can be asked."""
-    print(f"Its licence must be accepted before use: {model.licence}, {model.licence_url}")
+    print(f"Its licence must be accepted before use: {model.licence}, {model.licence_url}", file=sys.stderr)
     if not sys.stdin.isatty():
         raise BadRequest(
             f"nobody is here to accept the licence of {model.name}; read it, then: "
@@ -165,7 +165,8 @@ def _agrees(question: str) -> bool:
     """Whether the user at the terminal says yes; nobody at the terminal says no."""
     if not sys.stdin.isatty():
         return False
-    return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)  # stdout may be a command's JSON
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def _row(model: ModelFile | KnownModel) -> _Row:

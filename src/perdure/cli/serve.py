@@ -94,9 +94,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def is_scripted(model: str) -> bool:
+    """Whether `model` names the engine that needs no file: `scripted`, or `scripted:SECONDS_PER_TOKEN`."""
+    return model == "scripted" or model.startswith("scripted:")
+
+
 def _engine(arguments: argparse.Namespace, places: Places, clock: Clock) -> Engine:
     model: str = arguments.model
-    if model == "scripted" or model.startswith("scripted:"):
+    if is_scripted(model):
         return ScriptedEngine(clock=clock, slots=arguments.slots, delay_s=_delay_s(model))
     file = obtain(model, places, yes=arguments.yes)
     return LlamaCpp(

@@ -11,6 +11,8 @@ from os import getpid
 from pathlib import Path
 
 from perdure.agents.session import find_server
+from perdure.cli.models import obtain
+from perdure.cli.serve import is_scripted
 from perdure.clock import Clock
 from perdure.config import ClientEnvironment, Places, child_environment
 from perdure.errors import NotAllowed, Unavailable, UnknownModel
@@ -55,6 +57,8 @@ def server_for(
 @contextmanager
 def own_server(*, model: str, places: Places, clock: Clock, yes: bool) -> Generator[ClientEnvironment]:
     """A server that lives as long as the block, and dies with this process even by SIGKILL."""
+    if not is_scripted(model):
+        obtain(model, places, yes=yes)  # asks here: the server has no terminal
     places.runs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     name = new_id("server")
     announce = places.runs_dir / f"{name}.json"
