@@ -8,11 +8,23 @@ Every kind answers the same questions: its `matrices`, its `vector_parameters` (
 from dataclasses import dataclass
 from typing import Literal
 
+from perdure.models.architecture_compressed import COMPRESSION_STATE_BYTES, CompressedAttention
+from perdure.models.architecture_latent import INDEX_SCALE_BYTES, Indexer, LatentAttention
 from perdure.models.architecture_matrix import Matrix
 
+__all__ = [
+    "COMPRESSION_STATE_BYTES",
+    "INDEX_SCALE_BYTES",
+    "STATE_BYTES",
+    "Attention",
+    "CompressedAttention",
+    "GroupedQueryAttention",
+    "Indexer",
+    "LatentAttention",
+    "LinearAttention",
+]
+
 STATE_BYTES = 4  # recurrent states are FP32 (`mamba_ssm_dtype`)
-INDEX_SCALE_BYTES = 4  # an index key is FP8 with one FP32 scale (DeepSeek-V3.2)
-COMPRESSION_STATE_BYTES = 4  # a compressor's running sums are FP32 (DeepSeek-V4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,109 +99,6 @@ class GroupedQueryAttention:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Indexer:
-    """Picks the `top_tokens` that a query attends to, by small keys of their own (DSA of DeepSeek-V3.2)."""
-
-    heads: int
-    head_channels: int
-    top_tokens: int
-
-    @property
-    def key_bytes(self) -> int:
-        """One token's index key, FP8 with its scale."""
-        return self.head_channels + INDEX_SCALE_BYTES
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatentAttention:
-    """Keys and values of all heads are kept as one short vector (MLA of DeepSeek-V2, arXiv 2405.04434).
-
-    rope_channels  of a key, shared by all heads, which carry the position; nope_channels do not
-    index          None where every token is attended to
-    """
-
-    query_heads: int
-    query_latent_channels: int
-    kv_latent_channels: int
-    rope_channels: int
-    nope_channels: int
-    value_channels: int
-    output_gate: bool = False
-    index: Indexer | None = None
-
-    def matrices(self, hidden_channels: int) -> tuple[Matrix, ...]:
-        """Down to the latent vectors, up to the heads, and out again; then the gate and the indexer."""
-        heads, value_channels = self.query_heads, self.query_heads * self.value_channels
-        down = self.query_latent_channels + self.kv_latent_channels + self.rope_channels
-        made = (
-            Matrix(name="query, key, value down", inputs=hidden_channels, outputs=down, cut="none"),
-            Matrix(
-                name="query up",
-                inputs=self.query_latent_channels,
-                outputs=heads * (self.nope_channels + self.rope_channels),
-            ),
-            Matrix(
-                name="key, value up",
-                inputs=self.kv_latent_channels,
-                outputs=heads * (self.nope_channels + self.value_channels),
-            ),
-            Matrix(name="attention output", inputs=value_channels, outputs=hidden_channels, cut="inputs"),
-        )
-        gate = (Matrix(name="attention gate", inputs=hidden_channels, outputs=value_channels),)
-        return (*made, *(gate if self.output_gate else ()), *self._index_matrices(hidden_channels))
-
-    def _index_matrices(self, hidden_channels: int) -> tuple[Matrix, ...]:
-        """The indexer's own; every chip does all of its work."""
-        if self.index is None:
-            return ()
-        heads, channels = self.index.heads, self.index.head_channels
-        return (
-            Matrix(
-                name="index query", inputs=self.query_latent_channels, outputs=heads * channels, cut="none"
-            ),
-            Matrix(name="index key, weights", inputs=hidden_channels, outputs=channels + heads, cut="none"),
-        )
-
-    @property
-    def vector_parameters(self) -> int:
-        """Norms of the latent vectors, and the index key's norm with its bias."""
-        index = 2 * self.index.head_channels if self.index else 0
-        return self.query_latent_channels + self.kv_latent_channels + index
-
-    @property
-    def pair_channels(self) -> int:
-        """Channels that a query and one token meet over, as decode does it: within the latent vector.
-
-        A prefill may make the heads' own keys and values first and needs fewer, `pair_channels_expanded`.
-        """
-        return 2 * self.kv_latent_channels + self.rope_channels
-
-    @property
-    def pair_channels_expanded(self) -> int:
-        """Channels of one head that a query and one token meet over once keys and values are made."""
-        return self.nope_channels + self.rope_channels + self.value_channels
-
-    def attends(self, context_tokens: float) -> float:
-        """Tokens that a query at the end of `context_tokens` meets; the indexer looks at all of them."""
-        return min(context_tokens, self.index.top_tokens) if self.index else context_tokens
-
-    def kv_bytes(self, context_tokens: float, value_bytes: float) -> float:
-        """What a sequence keeps: one latent vector and one rotated key a token, and the index keys."""
-        index_bytes = self.index.key_bytes if self.index else 0
-        return context_tokens * ((self.kv_latent_channels + self.rope_channels) * value_bytes + index_bytes)
-
-    @property
-    def state_bytes(self) -> int:
-        """Nothing of fixed size."""
-        return 0
-
-    @property
-    def kv_parts_max(self) -> int:
-        """All heads read the same vector: each chip of a tensor-parallel group keeps it whole."""
-        return 1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LinearAttention:
     """A state of fixed size instead of keys and values, corrected with each token by a delta rule.
 
@@ -256,128 +165,6 @@ class LinearAttention:
     def kv_parts_max(self) -> int:
         """The state is cut by its value heads."""
         return self.value_heads
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CompressedAttention:
-    """A window of tokens as they are, and before it one entry for every few tokens (DeepSeek-V4).
-
-    Keys and values are the same vector of `head_channels`. The output goes through `output_groups` narrow
-    matrices. `index` picks among the entries where they are many.
-    compression_tokens  tokens to an entry; None where only the window is seen
-    overlap             entries share tokens with their neighbours, which doubles what makes them
-    """
-
-    query_heads: int
-    head_channels: int
-    query_latent_channels: int
-    output_groups: int
-    output_latent_channels: int
-    sliding_window_tokens: int
-    compression_tokens: int | None = None
-    overlap: bool = False
-    index: Indexer | None = None
-
-    def matrices(self, hidden_channels: int) -> tuple[Matrix, ...]:
-        """Queries through a latent vector, the shared key and value, the grouped output; compressors."""
-        channels = self.query_heads * self.head_channels
-        made = (
-            Matrix(
-                name="query, key, value down",
-                inputs=hidden_channels,
-                outputs=self.query_latent_channels + self.head_channels,
-                cut="none",
-            ),
-            Matrix(name="query up", inputs=self.query_latent_channels, outputs=channels),
-            Matrix(
-                name="attention output down",
-                inputs=channels // self.output_groups,
-                outputs=self.output_latent_channels,
-                copies=self.output_groups,
-            ),
-            Matrix(
-                name="attention output",
-                inputs=self.output_groups * self.output_latent_channels,
-                outputs=hidden_channels,
-                cut="inputs",
-            ),
-        )
-        return (*made, *self._compressors(hidden_channels))
-
-    def _compressors(self, hidden_channels: int) -> tuple[Matrix, ...]:
-        if self.compression_tokens is None:
-            return ()
-        entry = Matrix(
-            name="compress",
-            inputs=hidden_channels,
-            outputs=2 * self._streams * self.head_channels,
-            cut="none",
-        )
-        if self.index is None:
-            return (entry,)
-        heads, channels = self.index.heads, self.index.head_channels
-        return (
-            entry,
-            Matrix(
-                name="index query", inputs=self.query_latent_channels, outputs=heads * channels, cut="none"
-            ),
-            Matrix(
-                name="index key, weights",
-                inputs=hidden_channels,
-                outputs=2 * self._streams * channels + heads,
-                cut="none",
-            ),
-        )
-
-    @property
-    def _streams(self) -> int:
-        return 2 if self.overlap else 1
-
-    @property
-    def _compressed_channels(self) -> int:
-        """Of one entry and its index key."""
-        return self.head_channels + (self.index.head_channels if self.index else 0)
-
-    @property
-    def vector_parameters(self) -> int:
-        """Norms, sinks, and for each compressor its norm and positions."""
-        plain = self.query_latent_channels + self.head_channels + self.query_heads
-        if self.compression_tokens is None:
-            return plain
-        return plain + self._compressed_channels * (1 + self.compression_tokens * self._streams)
-
-    @property
-    def pair_channels(self) -> int:
-        """Channels of a head that a query and one entry meet over: for the score, and for the value."""
-        return 2 * self.head_channels
-
-    def attends(self, context_tokens: float) -> float:
-        """The window, and the entries before it: all of them, or those that the indexer picks."""
-        window = min(context_tokens, self.sliding_window_tokens)
-        if self.compression_tokens is None:
-            return window
-        entries = context_tokens / self.compression_tokens
-        return window + (min(entries, self.index.top_tokens) if self.index else entries)
-
-    def kv_bytes(self, context_tokens: float, value_bytes: float) -> float:
-        """The window's vectors, one vector for each entry, and the entries' index keys."""
-        window = min(context_tokens, self.sliding_window_tokens)
-        if self.compression_tokens is None:
-            return window * self.head_channels * value_bytes
-        entries = context_tokens / self.compression_tokens
-        index_bytes = entries * self.index.key_bytes if self.index else 0.0
-        return (window + entries) * self.head_channels * value_bytes + index_bytes
-
-    @property
-    def state_bytes(self) -> int:
-        """The compressors' running sums, keys and weights of the entry that is being made."""
-        tokens = self.compression_tokens or 0
-        return 2 * tokens * self._streams * self._compressed_channels * COMPRESSION_STATE_BYTES
-
-    @property
-    def kv_parts_max(self) -> int:
-        """All heads read the same vector."""
-        return 1
 
 
 Attention = GroupedQueryAttention | LatentAttention | LinearAttention | CompressedAttention
