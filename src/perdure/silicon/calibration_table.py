@@ -1,0 +1,130 @@
+"""How long a measured kernel takes at sizes between, and a little beyond, those that were timed.
+
+A table holds times on a grid. Between its points the logarithm of the time is linear in the logarithm of each
+size, which is exact for a power law and continuous everywhere. Beyond the last point the slope of the last
+step goes on, kept between constant and proportional; below the first point the time stays what it is there.
+"""
+
+import gzip
+import json
+import math
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any
+
+from perdure.errors import CatalogBroken
+
+FOLDER = Path(__file__).parent / "calibrations"
+STEPS_PER_OCTAVE = 50
+SLOPE_MAX = 1.1  # beyond the table: a little over proportional, as attention over a growing prompt is
+TABLE_CELLS_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Logarithms (base 2) of nanoseconds on a grid whose axes are logarithms of sizes.
+
+    version  of the software that was timed
+    """
+
+    chip: str
+    stack: str
+    family: str
+    variant: str
+    version: str
+    axes: tuple[tuple[float, ...], ...]
+    cells: tuple[float, ...]
+
+    def seconds(self, *sizes: float) -> float:
+        """The time at `sizes`, one for each axis."""
+        assert len(sizes) == len(self.axes), "one size for each axis"
+        places = [
+            _place(axis, math.log2(max(size, 1e-9))) for axis, size in zip(self.axes, sizes, strict=True)
+        ]
+        return 2.0 ** self._log_at(0, 0, places) * 1e-9
+
+    def _log_at(self, depth: int, offset: int, places: Sequence[tuple[int, float]]) -> float:
+        if depth == len(places):
+            return self.cells[offset]
+        index, share = places[depth]
+        stride = math.prod(len(axis) for axis in self.axes[depth + 1 :])
+        low = self._log_at(depth + 1, offset + index * stride, places)
+        if share == 0.0:
+            return low
+        high = self._log_at(depth + 1, offset + (index + 1) * stride, places)
+        if share <= 1.0:
+            return low + share * (high - low)
+        width = self.axes[depth][index + 1] - self.axes[depth][index]
+        slope = min(max((high - low) / width, 0.0), SLOPE_MAX)
+        return high + slope * (share - 1.0) * width
+
+
+def _place(axis: Sequence[float], at: float) -> tuple[int, float]:
+    """The step of `axis` that `at` falls in, and how far into it: 0 to 1, or more beyond the end."""
+    if len(axis) == 1 or at <= axis[0]:
+        return 0, 0.0
+    index = min(bisect_right(axis, at) - 1, len(axis) - 2)
+    return index, (at - axis[index]) / (axis[index + 1] - axis[index])
+
+
+@cache
+def tables_of(chip: str, stack: str, path: Path = FOLDER / "nvidia.jsonl.gz") -> Mapping[str, Table]:
+    """The tables of `stack` on `chip`, by `family/variant`; none where nothing was measured."""
+    lines = _lines(path).get(f'{{"chip":"{chip}","stack":"{stack}"', ())
+    tables = [table_from(json.loads(line), str(path)) for line in lines]
+    return {f"{table.family}/{table.variant}": table for table in tables}
+
+
+@cache
+def _lines(path: Path) -> Mapping[str, tuple[str, ...]]:
+    """Lines of a file by how they start: chip and stack."""
+    groups: dict[str, list[str]] = {}
+    for line in gzip.decompress(path.read_bytes()).decode().splitlines():
+        start = line.split(',"family"', 1)[0]
+        groups.setdefault(start, []).append(line)
+    return {start: tuple(group) for start, group in groups.items()}
+
+
+def table_from(record: Mapping[str, Any], where: str) -> Table:
+    """The table that one line of a calibration file describes; raises CatalogBroken on a malformed one."""
+    axes: list[list[int]] = record["axes"]
+    steps: list[int | None] = record["cells"]
+    if len(steps) != math.prod(map(len, axes)) or not 0 < len(steps) <= TABLE_CELLS_MAX:
+        raise CatalogBroken(f"{where}: {record['family']}/{record['variant']}: cells do not fill the axes")
+    if any(later <= earlier for axis in axes for earlier, later in pairwise(axis)):
+        raise CatalogBroken(f"{where}: {record['family']}/{record['variant']}: an axis does not rise")
+    logs = [None if step is None else step / STEPS_PER_OCTAVE for step in steps]
+    log_axes = tuple(tuple(math.log2(point) for point in axis) for axis in axes)
+    return Table(
+        chip=record["chip"],
+        stack=record["stack"],
+        family=record["family"],
+        variant=record["variant"],
+        version=record["version"],
+        axes=log_axes,
+        cells=_filled(logs, log_axes),
+    )
+
+
+def _filled(logs: list[float | None], axes: Sequence[Sequence[float]]) -> tuple[float, ...]:
+    """Points that did not fit into the measured chip's memory: as the point before, in proportion."""
+    shape = [len(axis) for axis in axes]
+    strides = [math.prod(shape[depth + 1 :]) for depth in range(len(shape))]
+    for indices in product(*(range(size) for size in shape)):
+        offset = sum(index * stride for index, stride in zip(indices, strides, strict=True))
+        if logs[offset] is not None:
+            continue
+        for depth in reversed(range(len(shape))):
+            before = logs[offset - strides[depth]] if indices[depth] else None
+            if before is not None:
+                step = axes[depth][indices[depth]] - axes[depth][indices[depth] - 1]
+                logs[offset] = before + step
+                break
+    known = [log for log in logs if log is not None]
+    if not known:
+        raise CatalogBroken("a calibration table has no measured cell")
+    return tuple(known[0] if log is None else log for log in logs)
