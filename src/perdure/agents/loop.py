@@ -8,6 +8,7 @@ effect allows. A kill at any instant therefore loses nothing and repeats no comp
 import threading
 from asyncio import Future, get_running_loop
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -378,7 +379,8 @@ async def _in_thread(function: Callable[..., Any], arguments: dict[str, Any]) ->
             value = function(**arguments)
         except BaseException as raised:  # noqa: BLE001 - the edge of a thread: handed to the loop as it is
             error = raised
-        loop.call_soon_threadsafe(settle, error, value)
+        with suppress(RuntimeError):  # the loop is closed: we were told to stop, and the call stands open
+            loop.call_soon_threadsafe(settle, error, value)
 
     threading.Thread(target=work, daemon=True, name="tool").start()
     return await future
