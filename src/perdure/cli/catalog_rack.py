@@ -8,7 +8,7 @@ from perdure.catalog.load import Catalog
 from perdure.silicon.rack import Rack, Tier, rack_at
 from perdure.silicon.rack_graph import Failure, failures_of
 
-COLUMNS = 96
+COLUMNS = 78
 DOMAINS_DRAWN_MAX = 2
 NODES_DRAWN_MAX = 48
 CHIPS_DRAWN_MAX = 16
@@ -29,7 +29,7 @@ def rack_text(catalog: Catalog, entry: Entry) -> str:
         lines += _bar(tier)
     lines += ["", "fails together"]
     lines += [
-        f"  {failure.count:>6,} x {failure.what:<16} {failure_effect(failure)}"
+        f"  {failure.count:>6,} x {failure.what:<14} {failure_effect(failure)}"
         for failure in failures_of(rack)
     ]
     if _guessed(entry):
@@ -59,7 +59,7 @@ def failure_effect(failure: Failure) -> str:
             f"{failure.chips_lost:,} chip{'s' if failure.chips_lost > 1 else ''} gone, {share:.3g} % of all"
         )
     left = 100 * failure.bandwidth_left
-    return f"no chip gone; {failure.within:,} chips keep {left:.3g} % of that bandwidth"
+    return f"no chip gone; {failure.within:,} chips keep {left:.3g} % of its bandwidth"
 
 
 def _title(rack: Rack, entry: Entry) -> str:
@@ -93,10 +93,15 @@ def _domain(rack: Rack, tier: Tier, domain: int, domains: int, inside: int) -> I
 
 
 def _switches(tier: Tier) -> Iterator[str]:
-    each = tier.bytes_per_s / tier.rails / 1e9
-    yield " ".join(f"[{rail:^3}]" for rail in range(tier.rails)) + f"  {tier.rails} switches"
-    yield "  ║   " * tier.rails
-    yield "══╩═══" * tier.rails + f"══  every chip is wired to each: {each:,.4g} GB/s a wire"
+    each = f"{tier.bytes_per_s / tier.rails / 1e9:,.4g} GB/s"
+    cell = max(4, min(6, (COLUMNS - 6) // tier.rails))
+    yield "".join(f"[{rail}]".center(cell) for rail in range(tier.rails))
+    yield "║".center(cell) * tier.rails
+    yield "╩".center(cell, "═") * tier.rails
+    if tier.rails == 1:
+        yield f"every chip is wired to one switch, by {each}"
+    else:
+        yield f"every chip is wired to each of {tier.rails} switches, by {each} a wire"
 
 
 def _nodes(rack: Rack, first: int, nodes: int) -> Iterator[str]:
