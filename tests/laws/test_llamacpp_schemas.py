@@ -37,7 +37,13 @@ def typed(kind: str, **fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict
 
 leaves = st.one_of(
     st.sampled_from([True, {}, {"type": "null"}, {"type": "boolean"}, {"$ref": "#/$defs/node"}]),
-    typed("integer", minimum=st.integers(-50, 50), maximum=st.integers(-50, 10**12), exclusiveMinimum=small),
+    typed(
+        "integer",
+        minimum=st.integers(-50, 50),
+        maximum=st.integers(-50, 10**12),
+        exclusiveMinimum=small,
+        exclusiveMaximum=st.integers(0, 60),
+    ),
     typed("number", minimum=st.floats(-9, 9), exclusiveMaximum=st.floats(-9, 99), maximum=small),
     typed("string", minLength=small, maxLength=st.integers(0, 300)),
     st.sampled_from(list(PATTERNS)).map(lambda pattern: {"type": "string", "pattern": pattern}),

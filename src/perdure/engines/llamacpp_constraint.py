@@ -79,6 +79,8 @@ class Constraint:
 def primed_text(call: Call, *, guided: bool) -> str:
     """What is put at the end of the prompt of `call`; raises BadRequest for what cannot be promised."""
     if call.tool_choice.mode != "required":
+        if call.tool_choice.allowed:
+            allowed_tools(call)
         if call.output_schema is not None:
             _reject_stop(call)
             _checked_narrow(call.output_schema, OPEN, "the response format")
@@ -208,6 +210,13 @@ def _narrowed(schema: JsonSchema, bounds: Bounds) -> Bounded | None:
 
 
 def _checked_narrow(schema: JsonSchema, bounds: Bounds, what: str) -> Bounded:
+    """`schema` within `bounds`, or BadRequest that names `what` it is the schema of."""
+    return _checked_narrow_cached(msgspec.json.encode(schema), bounds, what)
+
+
+@lru_cache(maxsize=PLANS_MAX)
+def _checked_narrow_cached(schema_json: bytes, bounds: Bounds, what: str) -> Bounded:
+    schema: JsonSchema = msgspec.json.decode(schema_json)
     try:
         Draft202012Validator.check_schema(schema)
         return narrow(schema, bounds)
