@@ -17,7 +17,9 @@ CHIPS_DRAWN_MAX = 16
 def rack_text(catalog: Catalog, entry: Entry) -> str:
     """The rack: its domains with switches and nodes, what joins them, and what fails together."""
     rack = rack_at(entry, catalog.chip(entry.text("chip") or ""), Case.MID)
-    lines = [_title(rack, entry)]
+    lines = [_title(rack)]
+    if when := entry.text("availability"):
+        lines.append(when)
     inner, *outer = _inside_out(rack)
     inside = min(inner.domain_chips, rack.chips)
     domains = -(-rack.chips // inside)
@@ -62,14 +64,11 @@ def failure_effect(failure: Failure) -> str:
     return f"no chip gone; {failure.within:,} chips keep {left:.3g} % of its bandwidth"
 
 
-def _title(rack: Rack, entry: Entry) -> str:
+def _title(rack: Rack) -> str:
     nodes = -(-rack.chips // rack.node_chips)
     power = f", {rack.power_w / 1000:g} kW" if rack.power_w else ""
-    when = f" ({entry.text('availability')})" if entry.text("availability") else ""
     chips = f"{rack.chips:,} x {rack.chip}" if rack.chips > 1 else rack.chip
-    return (
-        f"{rack.name}: {chips} in {nodes:,} node{'s' if nodes > 1 else ''} of {rack.node_chips}{power}{when}"
-    )
+    return f"{rack.name}: {chips} in {nodes:,} node{'s' if nodes > 1 else ''} of {rack.node_chips}{power}"
 
 
 def _inside_out(rack: Rack) -> list[Tier]:
