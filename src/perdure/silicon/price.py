@@ -61,14 +61,27 @@ class Rating:
 
     def seconds(self, machine: Machine) -> float:
         """The same as `spent(machine).seconds`, several times faster, for the many draws of guesses."""
+        return self.kernel_seconds(machine) + self.software(machine.draw).software_s
+
+    def kernel_seconds(self, machine: Machine) -> float:
+        """The same, without the software between batches."""
         chip, draw = machine.chip, machine.draw
-        total_s = self.software(draw).software_s
+        total_s = 0.0
         for flops, bytes_moved, arithmetic, rated in self._computations:
             times, added_s = _factor_at(rated.factor, draw)
             floor_s = max(flops / chip.flops_per_s[arithmetic], bytes_moved / chip.memory_bytes_per_s)
             launch_s = chip.launch_s * rated.operation.launches if added_s is None else added_s
             total_s += (floor_s * times + launch_s) * rated.operation.repeats
         return total_s + sum(rated.spent(machine).link_s for rated in self._messages)
+
+    def launch_seconds(self, machine: Machine) -> float:
+        """Of its computations, what is spent whatever their size."""
+        total_s = 0.0
+        for _, _, _, rated in self._computations:
+            _, added_s = _factor_at(rated.factor, machine.draw)
+            launch_s = machine.chip.launch_s * rated.operation.launches if added_s is None else added_s
+            total_s += launch_s * rated.operation.repeats
+        return total_s
 
     def software(self, draw: Draw) -> Spent:
         """What passes between two batches."""

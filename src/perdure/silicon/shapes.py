@@ -95,16 +95,29 @@ class Attention:
         return "attention_prefill" if self.phase == "prefill" else "attention_decode"
 
     @property
+    def work_flops(self) -> float:
+        """Of each pair: two products a head, the score and the weighted value."""
+        return 2.0 * self.query_heads * (self.key_channels + self.value_channels)
+
+    @property
+    def kept_bytes(self) -> float:
+        """Of each token of context."""
+        return self.kv_channels * self.kv_channel_bytes
+
+    @property
+    def token_bytes(self) -> float:
+        """Of each new token: queries in, results out."""
+        return self.query_heads * (self.key_channels + self.value_channels) * ACTIVATION_BYTES
+
+    @property
     def flops(self) -> float:
-        """Two products for each pair and head: the score, and the weighted value."""
-        return 2.0 * self.pairs * self.query_heads * (self.key_channels + self.value_channels)
+        """Of all pairs."""
+        return self.pairs * self.work_flops
 
     @property
     def bytes_moved(self) -> float:
         """The cache once, queries in, and results out."""
-        cache = self.context_tokens * self.kv_channels * self.kv_channel_bytes
-        queries = self.new_tokens * self.query_heads * (self.key_channels + self.value_channels)
-        return cache + queries * ACTIVATION_BYTES
+        return self.context_tokens * self.kept_bytes + self.new_tokens * self.token_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,16 +190,34 @@ class Recurrence:
     arithmetic: str
 
     @property
+    def _state_numbers(self) -> float:
+        return self.value_heads * self.key_channels * self.value_channels
+
+    @property
+    def work_flops(self) -> float:
+        """Of each token: three products with the state, to read, to correct, to look up."""
+        return 6.0 * self._state_numbers
+
+    @property
+    def kept_bytes(self) -> float:
+        """Of each sequence: its state, read and written once."""
+        return 2.0 * self._state_numbers * self.state_bytes
+
+    @property
+    def token_bytes(self) -> float:
+        """Of each token: queries, keys and values in, values out."""
+        streams = self.key_heads * self.key_channels + self.value_heads * self.value_channels
+        return 2.0 * streams * ACTIVATION_BYTES
+
+    @property
     def flops(self) -> float:
-        """Three products with the state for each token: read, correct, look up."""
-        return 6.0 * self.tokens * self.value_heads * self.key_channels * self.value_channels
+        """Of all tokens."""
+        return self.tokens * self.work_flops
 
     @property
     def bytes_moved(self) -> float:
-        """Each state read and written once; keys, queries, values in and values out."""
-        state = self.value_heads * self.key_channels * self.value_channels * self.state_bytes
-        streams = 2.0 * self.key_heads * self.key_channels + 2.0 * self.value_heads * self.value_channels
-        return 2.0 * self.sequences * state + self.tokens * streams * ACTIVATION_BYTES
+        """States, and what goes in and comes out."""
+        return self.sequences * self.kept_bytes + self.tokens * self.token_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

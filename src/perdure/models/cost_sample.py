@@ -1,0 +1,121 @@
+"""Where the table of an instance is sampled, and what it is in each draw of the guesses.
+
+Operations are lowered and rated once; pricing them for a draw is then quick, so that 64 draws take little
+more than one.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+
+from perdure.models.batch import Batch, Decode, Prefill, Seen
+from perdure.models.cost import Instance
+from perdure.models.cost_sample_prefill import PrefillSample
+from perdure.models.cost_table import CostTable, Limits
+from perdure.models.operations_attention import Tokens
+from perdure.silicon.price import Machine, Rating, rate
+from perdure.silicon.ranges import Draw
+from perdure.silicon.roofline import Operation
+from perdure.silicon.table import Curve, Grid, curve_through, surface_through
+
+# Knots in each octave. Kernels turn from memory to compute at a number of tokens, so there they are close.
+TOKENS, SEQUENCES, CONTEXT = 32, 4, 8
+
+# Any batch in which every kind of operation takes part: what it rests on, the table rests on.
+_ANY = Batch(prefills=(Prefill(new_tokens=1),), decodes=(Decode(context_tokens=1),))
+
+
+class Sample:
+    """The operations of one instance at all knots of a table."""
+
+    def __init__(self, instance: Instance, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        self._instance = instance
+        self._lowering = instance.lowering
+        ranks = instance.lowering.parallel.dp
+        self._tokens = Grid(TOKENS, self.limits.tokens)
+        self._all_tokens = Grid(TOKENS, self.limits.tokens * ranks)
+        self._sequences = Grid(SEQUENCES, self.limits.sequences)
+        self._context = Grid(CONTEXT, self.limits.context_tokens)
+        self._prefills = PrefillSample(instance, self.limits)
+
+    def table(self, machine: Machine | None = None) -> CostTable:
+        """The table on `machine`; by default with every guess at its mid."""
+        there = machine or self._instance.hardware.mid
+        return CostTable(
+            limits=self.limits,
+            spans=self._lowering.spans,
+            software_s=self._software_s(there.draw),
+            by_tokens=_curve(self._tokens, self._by_tokens, there),
+            by_all_tokens=_curve(self._all_tokens, self._by_all_tokens, there),
+            by_head_rows=_curve(self._tokens, self._by_head_rows, there),
+            by_decodes=_curve(self._sequences, self._by_decodes, there),
+            by_read_tokens=_curve(self._context, self._by_read_tokens, there),
+            decode_sight=tuple(
+                surface_through(
+                    self._sequences,
+                    self._context,
+                    [[rating.kernel_seconds(there) for rating in row] for row in rows],
+                )
+                for rows in self._decode_sights
+            ),
+            prefill_sight=tuple(
+                tuple(kernel.on(there) for kernel in kernels) for kernels in self._prefills.sights
+            ),
+            recurrences=tuple(kernel.on(there) for kernel in self._prefills.recurrences),
+        )
+
+    def tables(self) -> tuple[CostTable, ...]:
+        """The table in every draw of the guesses that it rests on; none where nothing is guessed."""
+        rated = self._rate(self._lowering.operations(self._lowering.sums(_ANY)))
+        return tuple(self.table(machine) for machine in self._instance.machines(rated))
+
+    def _software_s(self, draw: Draw) -> float:
+        return self._rate(()).software(draw).software_s
+
+    def _rate(self, operations: Iterable[Operation]) -> Rating:
+        return rate(operations, self._instance.hardware.mid.chip, self._instance.efficiency)
+
+    @cached_property
+    def _by_tokens(self) -> list[Rating]:
+        return [self._rate(self._lowering.of_tokens(tokens)) for tokens in self._tokens.knots]
+
+    @cached_property
+    def _by_all_tokens(self) -> list[Rating]:
+        return [self._rate(self._lowering.of_all_tokens(tokens)) for tokens in self._all_tokens.knots]
+
+    @cached_property
+    def _by_head_rows(self) -> list[Rating]:
+        return [self._rate(self._lowering.of_head_rows(rows)) for rows in self._tokens.knots]
+
+    @cached_property
+    def _by_decodes(self) -> list[Rating]:
+        return [
+            self._rate(self._lowering.of_decodes(self._decoding(count))) for count in self._sequences.knots
+        ]
+
+    @cached_property
+    def _by_read_tokens(self) -> list[Rating]:
+        return [self._rate(self._lowering.of_read_tokens(tokens)) for tokens in self._context.knots]
+
+    @cached_property
+    def _decode_sights(self) -> list[list[list[Rating]]]:
+        """For each span, over sequences, over what one of them reads."""
+        return [
+            [
+                [self._decode_sight(number, count, entries) for entries in self._context.knots]
+                for count in self._sequences.knots
+            ]
+            for number in range(len(self._lowering.spans))
+        ]
+
+    def _decode_sight(self, number: int, count: float, entries: float) -> Rating:
+        tokens = self._decoding(count)
+        seen = Seen(decode_pairs=entries * tokens.new_tokens, decode_read=entries * count)
+        return self._rate(self._lowering.of_sight(number, "decode", tokens, seen))
+
+    def _decoding(self, count: float) -> Tokens:
+        return Tokens(count, count * (1 + self.limits.draft_tokens))
+
+
+def _curve(grid: Grid, ratings: Sequence[Rating], machine: Machine) -> Curve:
+    return curve_through(grid, [rating.kernel_seconds(machine) for rating in ratings])
