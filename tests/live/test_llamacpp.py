@@ -276,7 +276,7 @@ WEATHER = Tool(
 async def test_an_optional_call_is_a_valid_call_or_text(engine: LlamaCpp, thought: str) -> None:
     """In mode auto the model may do either or both; once it opens a call, the call is one of the tool's.
 
-    It would like to ask for Oslo, as the same conversation without the schema shows, and may not.
+    The model would ask for Oslo, which the schema does not allow.
     """
     items = (*turns(3, thought=thought), Message(role="user", text="Weather in Oslo?"))
     calls = 0
