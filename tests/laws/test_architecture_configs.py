@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
 
 from perdure.catalog.entry import Entry
 from perdure.catalog.load import load_catalog
 from perdure.errors import BadRequest
 from perdure.models.architecture import architecture_of
-from perdure.models.hugging_face import config_table, read_config
+from perdure.models.hugging_face import config_entry, config_table, read_config
 from perdure.models.precision import find_precision
 
 DENSE = {
@@ -216,6 +218,29 @@ def test_a_config_that_cannot_be_counted_is_refused(tmp_path: Path, config: obje
     with pytest.raises(BadRequest, match=reason) as refusal:
         entry_of_config(tmp_path, config)
     assert "config.json" in refusal.value.message
+
+
+KEYS = sorted({*DENSE, *LATENT, *HYBRID["text_config"], *SLIDING, *COMPRESSED, *KIMI, "text_config"})
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 10**12) | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(
+    base=st.sampled_from([DENSE, LATENT, HYBRID["text_config"], SLIDING, COMPRESSED, KIMI]),
+    changes=st.dictionaries(st.sampled_from(KEYS), values, max_size=4),
+)
+def test_any_config_is_counted_or_refused(base: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Law: whatever a config says, it is a model with a size, or BadRequest; never another error."""
+    try:
+        found = architecture_of(config_entry({**base, **changes}, model_id="any", file="config.json"))
+    except BadRequest as refusal:
+        event(refusal.message[:40])
+        return
+    assert found.parameters > 0
+    assert found.kv_bytes(1000, find_precision("bf16")) + found.state_bytes_per_sequence > 0
 
 
 def test_a_file_that_is_no_json_or_not_there_is_refused(tmp_path: Path) -> None:

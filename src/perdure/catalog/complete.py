@@ -29,7 +29,8 @@ _NEEDS = {
     "dense_layers": ("feed_forward_channels", "routed_experts"),
     "index_heads": _INDEX,
 }
-_LAYERS = (
+
+LAYER_FIGURES = (
     "full_attention_layers",
     "sliding_attention_layers",
     "linear_attention_layers",
@@ -84,12 +85,18 @@ def _check_model(entry: Entry) -> None:
     for name in _needed(entry):
         if not entry.figures.get(name) or entry.figures[name].mid == 0:
             raise CatalogBroken(missing_text("models", entry.id, name))
+    if _count(entry, "active_experts") > _count(entry, "routed_experts"):
+        raise CatalogBroken(f"{entry.path}.toml: active_experts: more than there are routed experts")
+
+
+def _count(entry: Entry, name: str) -> float:
+    return entry.figures[name].mid if name in entry.figures else 0.0
 
 
 def _needed(entry: Entry) -> Iterator[str]:
     yield from ("hidden_channels", "vocabulary_tokens")
-    if not any(name in entry.figures for name in _LAYERS):
-        yield _LAYERS[0]
+    if not any(name in entry.figures for name in LAYER_FIGURES):
+        yield LAYER_FIGURES[0]
     if "full_attention_layers" in entry.figures:
         latent = "kv_latent_channels" in entry.figures
         yield from (*_LATENT, *_LATENT_HEADS) if latent else _GROUPED

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from perdure.catalog.complete import check_complete
+from perdure.catalog.complete import LAYER_FIGURES, check_complete
 from perdure.catalog.entry import Entry
 from perdure.catalog.quantity import GROUP
 from perdure.catalog.read import entry_of
@@ -70,11 +70,12 @@ def read_config(path: Path, *, model_id: str | None = None) -> Entry:
 
 def config_entry(config: Config, *, model_id: str, file: str) -> Entry:
     """The model that `config` describes. A model that also sees has its text part counted."""
-    text = cast("Config", config.get("text_config") or config)
+    text = _table(config, "text_config") or config
     _refuse_uncounted(text, file)
     words, counts = config_table(config, title=model_id)
     table = {**words, GROUP: {"status": "published", "source": file, **counts}}
     place = Place(file, "models", f"models/{model_id}")
+    _check_layers(text, counts, file)
     try:
         entry = entry_of(model_id.lower(), "models", table, place)
         check_complete(entry)
@@ -85,7 +86,7 @@ def config_entry(config: Config, *, model_id: str, file: str) -> Entry:
 
 def config_table(config: Config, *, title: str) -> tuple[dict[str, str | bool], dict[str, int]]:
     """The words and counts of the catalogue that `config` gives; zeros are left out."""
-    text = cast("Config", config.get("text_config") or config)
+    text = _table(config, "text_config") or config
     kind = str(text.get("model_type", ""))
     layers = _int(text, "num_hidden_layers")
     counts = {
@@ -109,7 +110,7 @@ def config_table(config: Config, *, title: str) -> tuple[dict[str, str | bool], 
         "shared_expert_gate": bool(text.get("shared_expert_intermediate_size")) or _qwen_shared(text, kind),
         "router_bias": text.get("topk_method") == "noaux_tc" or kind in _ROUTER_BIASED,
         "expert_bias": kind in _BIASED_EXPERTS,
-        "linear_rule": "kimi-delta" if "linear_attn_config" in text else "gated-delta",
+        "linear_rule": "kimi-delta" if _table(text, "linear_attn_config") else "gated-delta",
     }
     if not (counts.get("linear_attention_layers")):
         del words["linear_rule"]
@@ -124,7 +125,7 @@ def _qwen_shared(text: Config, kind: str) -> bool:
 def _attention_counts(text: Config, layers: int) -> dict[str, int]:
     heads = _int(text, "num_attention_heads")
     counts = {"query_heads": heads, **_layer_counts(text, layers)}
-    if "compress_ratios" in text:
+    if _list(text, "compress_ratios"):
         return {**counts, **_compressed_counts(text), **_index_counts(text)}
     if counts["linear_attention_layers"]:
         counts |= _linear_counts(text)
@@ -141,7 +142,7 @@ def _attention_counts(text: Config, layers: int) -> dict[str, int]:
 
 def _layer_counts(text: Config, layers: int) -> dict[str, int]:
     """How many layers attend in which way."""
-    if ratios := cast("list[int]", text.get("compress_ratios") or []):
+    if ratios := _list(text, "compress_ratios"):
         by_ratio = Counter(ratios[:layers])
         return {
             "window_only_layers": by_ratio[0],
@@ -153,11 +154,11 @@ def _layer_counts(text: Config, layers: int) -> dict[str, int]:
 
 
 def _layer_kinds(text: Config, layers: int) -> list[str]:
-    if kimi := cast("Config", text.get("linear_attn_config") or {}):
-        linear = len(kimi.get("kda_layers", ()))
+    if kimi := _table(text, "linear_attn_config"):
+        linear = len(_list(kimi, "kda_layers"))
         return ["linear_attention"] * linear + ["full_attention"] * (layers - linear)
-    if text.get("layer_types"):
-        return [str(kind) for kind in text["layer_types"]]
+    if listed := _list(text, "layer_types"):
+        return [str(kind) for kind in listed]
     if every := _int(text, "full_attention_interval"):
         return [
             "full_attention" if (layer + 1) % every == 0 else "linear_attention" for layer in range(layers)
@@ -167,7 +168,7 @@ def _layer_kinds(text: Config, layers: int) -> list[str]:
 
 
 def _linear_counts(text: Config) -> dict[str, int]:
-    if kimi := cast("Config", text.get("linear_attn_config") or {}):
+    if kimi := _table(text, "linear_attn_config"):
         return {
             "linear_key_heads": _int(kimi, "num_heads"),
             "linear_value_heads": _int(kimi, "num_heads"),
@@ -235,10 +236,10 @@ def _dense_layers(text: Config, layers: int) -> int:
     """Layers without experts in a model that has them: the first few, or those between."""
     if first := _int(text, "first_k_dense_replace"):
         return first
-    if only := cast("list[int]", text.get("mlp_only_layers") or []):
+    if only := _list(text, "mlp_only_layers"):
         return len(only)
-    if isinstance(listed := text.get("moe_layer_freq"), list):
-        return cast("list[int]", listed).count(0)
+    if listed := _list(text, "moe_layer_freq"):
+        return listed.count(0)
     step = _int(text, "decoder_sparse_step", "moe_layer_freq") or 1
     return layers - layers // step
 
@@ -252,17 +253,39 @@ def _refuse_uncounted(text: Config, file: str) -> None:
     for key, absent in _UNCOUNTED.items():
         if text.get(key) not in absent:
             raise BadRequest(
-                f"{file}: {key}: this kind of layer is not counted here; "
-                "describe the model as a TOML of the catalogue instead",
+                f"{file}: {key}: this kind of layer is not counted here, and the model would be priced "
+                "wrongly; take a relative from perdure catalog models",
                 param="model",
             )
-    kinds = [kind for kind in text.get("layer_types") or () if kind not in _LAYER_WORDS]
-    ratios = [ratio for ratio in text.get("compress_ratios") or () if ratio not in (0, 4, 128)]
+    kinds = [kind for kind in _list(text, "layer_types") if kind not in _LAYER_WORDS]
+    ratios = [ratio for ratio in _list(text, "compress_ratios") if ratio not in (0, 4, 128)]
     if kinds or ratios:
         raise BadRequest(
             f"{file}: layer_types: {(kinds or ratios)[0]!r} is not a kind of layer that is counted here",
             param="model",
         )
+
+
+def _check_layers(text: Config, counts: Mapping[str, int], file: str) -> None:
+    """Raise BadRequest where the layers by kind are not as many as the config says in all."""
+    layers = _int(text, "num_hidden_layers")
+    listed = sum(counts.get(name, 0) for name in LAYER_FIGURES)
+    if layers != listed:
+        raise BadRequest(
+            f"{file}: num_hidden_layers is {layers}, but {listed} layers are described", param="model"
+        )
+
+
+def _list(config: Config, key: str) -> list[Any]:
+    """The list that `config` gives for `key`; empty where it gives none."""
+    value = config.get(key)
+    return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _table(config: Config, key: str) -> Config:
+    """The object that `config` gives for `key`; empty where it gives none."""
+    value = config.get(key)
+    return cast("Config", value) if isinstance(value, dict) else {}
 
 
 def _int(config: Config, *keys: str) -> int:
