@@ -107,11 +107,11 @@ def _seeds(context: ToolContext, setting: str) -> range:
 
 
 def _side_by_side(finalists: dict[str, str], bench: Bench) -> dict[str, tuple[float, ...]]:
-    """Each finalist's median seconds on each shape over rounds in which all take turns.
+    """Each finalist's seconds on each shape: the lowest median of rounds in which all take turns.
 
     The winner of many noisy measurements looks better than it is; measuring all finalists again takes that
-    away from each of them alike, and turns share out whatever else the machine does. One that is wrong now
-    is left out.
+    away from each of them alike. What else the machine does only ever adds time; a round that it spoilt is
+    not counted against anyone. One that is wrong now is left out.
     """
     rounds: dict[str, list[Measured]] = {name: [] for name in finalists}
     for count in range(1, FINAL_ROUNDS + 1):
@@ -119,9 +119,7 @@ def _side_by_side(finalists: dict[str, str], bench: Bench) -> dict[str, tuple[fl
         for name, source in finalists.items():
             rounds[name].append(bench.measure(source, again=True))
     return {
-        name: tuple(
-            statistics.median(column) for column in zip(*(one.seconds for one in measured), strict=True)
-        )
+        name: tuple(min(column) for column in zip(*(one.seconds for one in measured), strict=True))
         for name, measured in rounds.items()
         if all(one.ok for one in measured)
     }
