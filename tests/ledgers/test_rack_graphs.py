@@ -110,11 +110,11 @@ def test_what_fails_together_in_an_al128() -> None:
         ("chip", 128, 1),
         ("node", 32, 4),
         ("icn switch", 16, 0),
-        ("network switch", 1, 0),
+        ("network", 1, 0),
         ("rack", 1, 128),
     ]
     assert found["icn switch"].bandwidth_left == 7 / 8
-    assert found["network switch"].bandwidth_left == 0
+    assert found["network"].bandwidth_left == 0
 
 
 def test_the_fastest_tier_that_reaches_is_taken() -> None:

@@ -135,7 +135,7 @@ def failures_of(rack: Rack) -> list[Failure]:
             domains = max(1, rack.chips // inside)
             found.append(
                 Failure(
-                    what=f"{tier.name} switch" if tier.hops <= 1 else f"{tier.name} plane",
+                    what=_rail_name(tier),
                     count=domains * tier.rails,
                     chips_lost=0,
                     within=inside,
@@ -144,6 +144,12 @@ def failures_of(rack: Rack) -> list[Failure]:
             )
     whole = Failure(what="rack", count=1, chips_lost=rack.chips, within=rack.chips, bandwidth_left=0.0)
     return [*found, whole]
+
+
+def _rail_name(tier: Tier) -> str:
+    if tier.rails == 1:
+        return tier.name
+    return f"{tier.name} {'switch' if tier.hops <= 1 else 'plane'}"
 
 
 def _tier_graph(rack: Rack, tier: Tier) -> tuple[list[Vertex], list[Wire]]:
