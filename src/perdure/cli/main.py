@@ -24,6 +24,7 @@ COMMANDS = {
     "trace": "export what a run asked of its models, without text",
     "estimate": "say what a recorded run would take on other hardware",
     "catalog": "print what is known of chips, racks and models, and who says so",
+    "validate": "score our predictions on measured runs",
     "models": "fetch, list, check and remove model files",
     "demo": "kill an agent half-way, resume it, and see what it would take on an M890",
 }

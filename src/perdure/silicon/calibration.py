@@ -4,7 +4,7 @@ Timings are AIConfigurator's (aiconfigurator-core 0.12.0, Apache-2.0), sampled o
 `bench/aiconfigurator_sample.py`. What software adds is fitted, see `calibration_software`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from perdure.catalog.figure import Status
@@ -99,6 +99,12 @@ class Calibrated:
         source = (
             f"{_SOURCE}, {shape.family} over {shape.chips} on {timing.table.chip}, {timing.table.version}"
         )
+        if timing.far > 0.0:
+            low, high = timing.seconds * FAR_LOW, timing.seconds * FAR_HIGH
+            return replace(
+                self._guess(exactly(0.0), 0.0, f"the nearest timed links, {source}"),
+                launch_s=Range(low=low, mid=timing.seconds, high=high),
+            )
         return Factor(
             times=exactly(0.0), launch_s=exactly(timing.seconds), status=Status.MEASURED, source=source
         )

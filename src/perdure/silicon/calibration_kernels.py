@@ -26,6 +26,8 @@ _EXPERTS: Mapping[str, tuple[str, ...]] = {
 _LATENT_KEY_CHANNELS = 576  # of the one latent vector that all heads read in DeepSeek's attention
 _HEAD_CHANNELS = (64, 128, 256)
 _WINDOWS = (0, 128)
+# The same links and dies on another board, where eight chips were timed together.
+_SIBLINGS: Mapping[str, str] = {"nvidia-gb200": "nvidia-b200", "nvidia-gb300": "nvidia-b300"}
 _NCCL_NAMES: Mapping[str, str] = {"all_to_all": "alltoall"}
 
 
@@ -148,14 +150,14 @@ class Kernels:
 
     def _message(self, shape: Message) -> Timing | None:
         name = f"{_NCCL_NAMES.get(shape.family, shape.family)}/{shape.chips}"
-        own, general = tables_of(self.chip, self.stack).get(name), tables_of(self.chip, "nccl").get(name)
-        found = [table for table in (own, general) if table is not None]
-        if not found:
-            return None
-        return min(
-            (Timing(seconds=table.seconds(shape.message_bytes), table=table) for table in found),
-            key=lambda timing: timing.seconds,
-        )
+        for chip, far in ((self.chip, 0.0), (_SIBLINGS.get(self.chip, ""), 1.0)):
+            found = [
+                tables[name] for stack in (self.stack, "nccl") if name in (tables := tables_of(chip, stack))
+            ]
+            timings = [Timing(seconds=t.seconds(shape.message_bytes), table=t, far=far) for t in found]
+            if timings:
+                return min(timings, key=lambda timing: timing.seconds)
+        return None
 
 
 def _kv_names(shape: Attention) -> tuple[str, ...]:

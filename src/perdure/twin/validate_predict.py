@@ -165,9 +165,9 @@ def instance_of(
 
 
 def precision_of(model: str, precision: str, backend: str, *, blackwell: bool) -> Precision:
-    """How such a checkpoint is stored and multiplied; what its row's one word leaves open is its maker's choice.
+    """How such a checkpoint is stored and multiplied; its maker chose what the row's word leaves open.
 
-    NVFP4 and INT4 checkpoints of mixtures keep attention in BF16. NVIDIA's caches are in FP8 with FP4 weights,
+    NVFP4 and INT4 checkpoints of mixtures keep attention in BF16. Caches are in FP8 beside FP4 weights,
     and in TensorRT-LLM with FP8 weights too; the others keep BF16.
     """
     kv = "fp8" if precision == "fp4" or (backend == "trtllm" and precision != "bf16") else "bf16"

@@ -76,7 +76,7 @@ class Row:
 
     @property
     def in_step(self) -> bool:
-        """Whether clients of fixed lengths stay in step: not in the runs on H200, as those of the fit split show."""
+        """Whether clients of fixed lengths stay in step; those on H200 do not (rows of the fit split)."""
         return not self.lengths_vary and self.system != "h200_sxm"
 
     @property

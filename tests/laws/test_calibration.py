@@ -1,0 +1,184 @@
+"""Laws of calibration: what a table says between its points, and what is said of what nobody timed."""
+
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from perdure.catalog.figure import Case, Status
+from perdure.catalog.load import load_catalog
+from perdure.errors import CatalogBroken, NotFound
+from perdure.silicon.calibration import calibration_of
+from perdure.silicon.calibration_software import software_of
+from perdure.silicon.calibration_table import Table, table_from
+from perdure.silicon.chip import chip_at
+from perdure.silicon.efficiency import UNCALIBRATED
+from perdure.silicon.shapes import Attention, Elementwise, Experts, Gemm, Message, Shape
+
+TIMED = ("nvidia-h100", "nvidia-h200", "nvidia-b200", "nvidia-b300", "nvidia-gb200", "nvidia-gb300")
+RECORD = {"chip": "c", "stack": "any", "family": "gemm", "variant": "x", "version": "1"}
+# 1 us at (1, 128), doubling with each doubling of either size; the last point was not measured.
+GRID = {**RECORD, "axes": [[1, 4], [128, 256]], "cells": [498, 548, 598, None]}
+
+sizes = st.floats(min_value=1, max_value=65536)
+
+
+def made() -> Table:
+    """The table of GRID."""
+    return table_from(GRID, "made up")
+
+
+def chip_of(chip_id: str):
+    """The chip, with guesses at their mid."""
+    return chip_at(load_catalog().chip(chip_id), Case.MID)
+
+
+def product_of(rows: float, outputs: float = 5120, inputs: float = 8192, weights: str = "bf16") -> Gemm:
+    """A matrix product in BF16 or FP8."""
+    arithmetic = "bf16" if weights == "bf16" else "fp8"
+    return Gemm(
+        rows=rows,
+        outputs=outputs,
+        inputs=inputs,
+        weights=weights,
+        weight_bytes=2.0 if weights == "bf16" else 1.0,
+        arithmetic=arithmetic,
+    )
+
+
+def decode_of(sequences: float, context: float) -> Attention:
+    """Grouped-query attention of 8 query heads over one KV head of 128 channels."""
+    return Attention(
+        phase="decode",
+        sequences=sequences,
+        new_tokens=sequences,
+        pairs=sequences * context,
+        context_tokens=sequences * context,
+        query_heads=8,
+        kv_heads=1,
+        key_channels=128,
+        value_channels=128,
+        kv_channels=256,
+        kv_channel_bytes=2,
+        arithmetic="bf16",
+    )
+
+
+def mixture_of(tokens: float, experts: int = 128) -> Experts:
+    """The experts of Qwen3-235B, or fewer or more of them."""
+    return Experts(
+        tokens=tokens,
+        hidden_channels=4096,
+        expert_channels=1536,
+        experts=experts,
+        active=8,
+        weights="bf16",
+        weight_bytes=2,
+        arithmetic="bf16",
+    )
+
+
+SHAPES: tuple[Shape, ...] = (
+    product_of(64),
+    product_of(3, weights="fp8-block"),
+    decode_of(32, 4096),
+    mixture_of(64),
+    Elementwise(rows=4, bytes_moved=1e6),
+    Message(family="all_reduce", message_bytes=2**20, chips=8),
+)
+
+
+def test_a_table_gives_back_what_was_measured() -> None:
+    """At a point of the grid the time is that of the grid."""
+    assert made().seconds(1, 256) == pytest.approx(2 ** (548 / 50) * 1e-9)
+
+
+def test_a_point_that_did_not_fit_is_in_proportion_to_the_one_before() -> None:
+    """What was not measured for want of memory takes twice the time at twice the size."""
+    assert made().seconds(4, 256) == pytest.approx(2 * made().seconds(4, 128))
+
+
+@given(first=sizes, second=sizes, step=st.floats(min_value=1.0, max_value=1.001))
+def test_a_table_is_continuous(first: float, second: float, step: float) -> None:
+    """A thousandth more in size is at most about a thousandth more in time, inside the grid and beyond."""
+    ratio = made().seconds(first * step, second) / made().seconds(first, second)
+    assert 1 - 1e-9 <= ratio <= step**1.2 + 1e-9
+
+
+@given(rows=sizes)
+def test_a_timed_product_never_beats_the_roofline(rows: float) -> None:
+    """Measured over floor is at least one."""
+    factor = calibration_of("nvidia-h200").factor(product_of(rows), chip_of("nvidia-h200"))
+    assert factor.times.low >= 1.0
+
+
+@given(rows=st.floats(min_value=1, max_value=8192))
+def test_efficiency_is_continuous_in_rows(rows: float) -> None:
+    """Tables interpolate between batches, so a little more work never jumps in price."""
+    h200, chip = calibration_of("nvidia-h200"), chip_of("nvidia-h200")
+
+    def seconds(count: float) -> float:
+        shape = product_of(count)
+        floor_s = max(shape.flops / chip.flops_per_s["bf16"], shape.bytes_moved / chip.memory_bytes_per_s)
+        return floor_s * h200.factor(shape, chip).times.mid
+
+    assert seconds(rows * 1.001) == pytest.approx(seconds(rows), rel=3e-3)
+
+
+@pytest.mark.parametrize("chip_id", TIMED)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.family)
+def test_timed_chips_answer_for_every_kind_of_kernel(chip_id: str, shape: Shape) -> None:
+    """What was timed is no guess: equal ends, a source, and a finite factor."""
+    if isinstance(shape, Message) and chip_id.startswith("nvidia-gb"):
+        shape = replace(shape, chips=4)  # as many as a node of these has
+    factor = calibration_of(chip_id).factor(shape, chip_of(chip_id))
+    assert factor.status is Status.MEASURED
+    assert factor.times.low == factor.times.high
+    assert math.isfinite(factor.times.mid)
+    assert factor.source
+
+
+def test_a_mixture_that_nobody_timed_is_a_range_around_its_nearest_kin() -> None:
+    """The range contains its mid, and the reason names what it was taken from."""
+    factor = calibration_of("nvidia-h200").factor(mixture_of(64, experts=96), chip_of("nvidia-h200"))
+    assert factor.status is Status.ESTIMATE
+    assert factor.times.low <= factor.times.mid < factor.times.high
+    assert "the nearest timed kernel" in factor.source
+
+
+@pytest.mark.parametrize("chip_id", ["nvidia-h20", "amd-mi300x", "ascend-910c", "zhenwu-810e", "zhenwu-m890"])
+@pytest.mark.parametrize("shape", SHAPES[:1] + SHAPES[2:4], ids=lambda shape: shape.family)
+def test_a_chip_that_nobody_timed_is_a_range(chip_id: str, shape: Shape) -> None:
+    """Efficiency carried over from a relative is an estimate with its reason, never a bare number."""
+    factor = calibration_of(chip_id).factor(shape, chip_of(chip_id))
+    assert factor.status is Status.ESTIMATE
+    assert 1.0 <= factor.times.low <= factor.times.mid < factor.times.high
+    assert factor.source
+    assert factor.chance
+
+
+def test_a_chip_without_a_relative_is_priced_at_its_floor_and_says_so() -> None:
+    """No calibration is no silent guess."""
+    assert calibration_of("cpu-2-socket") is UNCALIBRATED
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {**GRID, "cells": [498, 548, 598]},
+        {**GRID, "axes": [[4, 1], [128, 256]]},
+        {**GRID, "cells": [None, None, None, None]},
+    ],
+)
+def test_a_malformed_table_is_refused(broken: dict[str, object]) -> None:
+    """Cells that do not fill the axes, an axis that falls, a table of nothing."""
+    with pytest.raises(CatalogBroken):
+        table_from(broken, "made up")
+
+
+def test_unknown_software_names_what_there_is() -> None:
+    """The message lists the generations that were fitted."""
+    with pytest.raises(NotFound, match="vllm-2025"):
+        software_of("vllm-2077")
