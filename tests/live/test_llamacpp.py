@@ -141,25 +141,32 @@ def finish(events: list[Event]) -> Finished:
     return events[-1]
 
 
+async def check_forced_call(engine: LlamaCpp, seed: int) -> None:
+    name = [*NASTY, None][seed % (len(NASTY) + 1)]
+    events = await ask(
+        engine,
+        items=user(f"Set something, version {seed}."),
+        tools=TOOLS,
+        tool_choice=ToolChoice(mode="required", allowed=(name,) if name else ()),
+        max_output_tokens=100,
+        sampling=Sampling(seed=seed, temperature=1.0 + seed % 3 / 2),
+    )
+    chosen, arguments = called(events)
+    assert name in (None, chosen)
+    Draft202012Validator(NASTY[chosen]).validate(arguments)
+
+
 async def test_a_forced_call_is_valid_whatever_the_seed(engine: LlamaCpp) -> None:
     """Over many seeds at high temperature, each call of each nasty schema validates."""
+    for seed in range(0, SEEDS, 2):
+        await asyncio.gather(check_forced_call(engine, seed), check_forced_call(engine, seed + 1))
 
-    async def one(seed: int) -> None:
-        name = [*NASTY, None][seed % (len(NASTY) + 1)]
-        events = await ask(
-            engine,
-            items=user(f"Set something, version {seed}."),
-            tools=TOOLS,
-            tool_choice=ToolChoice(mode="required", allowed=(name,) if name else ()),
-            max_output_tokens=100,
-            sampling=Sampling(seed=seed, temperature=1.0 + seed % 3 / 2),
-        )
-        chosen, arguments = called(events)
-        assert name in (None, chosen)
-        Draft202012Validator(NASTY[chosen]).validate(arguments)
 
-    for first in range(0, SEEDS, 2):
-        await asyncio.gather(one(first), one(first + 1))
+@pytest.mark.soak
+async def test_a_forced_call_is_valid_over_a_long_time(engine: LlamaCpp) -> None:
+    """The same, with hundreds of seeds more."""
+    for seed in range(SEEDS, SEEDS + 600, 2):
+        await asyncio.gather(check_forced_call(engine, seed), check_forced_call(engine, seed + 1))
 
 
 async def test_a_call_that_cannot_fit_names_the_tokens_that_would_do(engine: LlamaCpp) -> None:

@@ -62,7 +62,7 @@ class AnswerReader:
             self._held = ""
 
     def _read_text(self) -> Iterator[Event]:
-        """Let out what is surely text; blanks wait until more follows, for before a call they are no answer."""
+        """Let out what is surely text; blanks alone wait, because before a call they are no answer."""
         free, tag, rest = self._held, "", ""
         if self._calls:
             free, tag, rest = self._held.partition(CALL_OPEN)
