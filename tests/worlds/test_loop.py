@@ -301,7 +301,8 @@ def test_time_between_processes_is_not_work(tmp_path: Path) -> None:
 
 def test_survivors_are_ended_before_anything_acts(tmp_path: Path) -> None:
     """A recorded process that outlived its session is ended on resume, before the open call is settled."""
-    with subprocess.Popen(["sleep", "600"], start_new_session=True) as survivor:
+    survivor = subprocess.Popen(["sleep", "600"], start_new_session=True)
+    try:
         process = identify(survivor.pid)
         assert process is not None
         body = {"pid": process.pid, "start_ticks": process.start_ticks, "boot_id": process.boot_id}
@@ -320,6 +321,9 @@ def test_survivors_are_ended_before_anything_acts(tmp_path: Path) -> None:
         assert survivor.wait(timeout=10) == -9
         asyncio.run(loop.run())
         assert alive_when_run == [False]
+    finally:
+        survivor.kill()
+        survivor.wait()
 
 
 def test_a_stopped_session_ignores_its_tool(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
