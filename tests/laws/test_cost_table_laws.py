@@ -15,9 +15,7 @@ from perdure.models.architecture import architecture_of
 from perdure.models.batch import Batch, Decode, Prefill
 from perdure.models.cost import Instance
 from perdure.models.cost_compiled import (
-    DECODE_READ,
-    PER_SPAN,
-    SPANS,
+    READS,
     CompiledTable,
     arrays_of,
     batch_seconds,
@@ -122,7 +120,7 @@ def arrays(case: int) -> CompiledTable:
 
 @cache
 def live(case: int) -> LiveCost:
-    return LiveCost(table(case), CASES[case][1].dp)
+    return LiveCost(table(case))
 
 
 @given(case=cases, batch=batches)
@@ -132,7 +130,9 @@ def test_table_and_compiled_code_agree_with_the_plain_price(case: int, batch: Ba
     sums = instance(case).lowering.sums(batch)
     plain_s = instance(case).price_of(sums).seconds.mid
     assert table(case).seconds(sums) == pytest.approx(plain_s, rel=WITHIN)
-    assert batch_seconds(arrays(case), vector_of(sums)) == pytest.approx(table(case).seconds(sums), rel=1e-9)
+    assert batch_seconds(arrays(case), vector_of(sums, table(case))) == pytest.approx(
+        table(case).seconds(sums), rel=1e-9
+    )
 
 
 @given(case=cases, sequences=st.integers(1, 512), context=st.integers(1, 131_072))
@@ -160,15 +160,15 @@ def test_a_run_of_steps_is_the_sum_of_its_steps(case: int, context: int, sequenc
     """Law: jumping over a run costs what walking it does, and half its time holds the steps that fit."""
     sums = instance(case).lowering.sums(Batch(decodes=(Decode(context_tokens=context, count=sequences),)))
     growth = growth_of(case, sums.decode_sequences)
-    walked, each = vector_of(sums), []
+    walked, each = vector_of(sums, table(case)), []
     for _ in range(steps):
         each.append(batch_seconds(arrays(case), walked))
-        walked[SPANS + DECODE_READ :: PER_SPAN] += growth
-    done, seconds = decode_run(arrays(case), vector_of(sums), growth, steps, math.inf)
+        walked[READS:] += growth
+    done, seconds = decode_run(arrays(case), vector_of(sums, table(case)), growth, steps, math.inf)
     assert done == steps
     assert seconds == pytest.approx(sum(each), rel=1e-9)
     half = seconds / 2
-    fitting, spent = decode_run(arrays(case), vector_of(sums), growth, steps, half)
+    fitting, spent = decode_run(arrays(case), vector_of(sums, table(case)), growth, steps, half)
     assert spent <= half * (1 + 1e-9)
     assert spent + each[min(fitting, steps - 1)] >= half * (1 - 1e-9)
 
@@ -176,18 +176,18 @@ def test_a_run_of_steps_is_the_sum_of_its_steps(case: int, context: int, sequenc
 def test_a_run_moves_its_sums_to_the_next_step() -> None:
     """A run of three steps of ten sequences leaves thirty more tokens to read."""
     sums = instance(0).lowering.sums(Batch(decodes=(Decode(context_tokens=1000, count=10),)))
-    moved = vector_of(sums)
+    moved = vector_of(sums, table(0))
     decode_run(arrays(0), moved, growth_of(0, 10.0), 3, math.inf)
-    assert moved[SPANS + DECODE_READ] == 10 * 1003
+    assert moved[READS] == 10 * 1003
 
 
 def test_nothing_fits_into_no_time() -> None:
     """Without time there is no step; with a little less than two steps' time there is one."""
     sums = instance(0).lowering.sums(Batch(decodes=(Decode(context_tokens=1000, count=10),)))
-    step_s = batch_seconds(arrays(0), vector_of(sums))
+    step_s = batch_seconds(arrays(0), vector_of(sums, table(0)))
     growth = growth_of(0, 10.0)
-    assert decode_run(arrays(0), vector_of(sums), growth, 5, 0.0)[0] == 0
-    assert decode_run(arrays(0), vector_of(sums), growth, 5, 1.99 * step_s)[0] == 1
+    assert decode_run(arrays(0), vector_of(sums, table(0)), growth, 5, 0.0)[0] == 0
+    assert decode_run(arrays(0), vector_of(sums, table(0)), growth, 5, 1.99 * step_s)[0] == 1
 
 
 @pytest.mark.parametrize("case", [0, 1])

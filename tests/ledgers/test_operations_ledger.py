@@ -4,11 +4,12 @@ import pytest
 
 from perdure.catalog.load import load_catalog
 from perdure.models.architecture import architecture_of
-from perdure.models.batch import Batch, Decode, Prefill, Span, busiest
+from perdure.models.batch import Batch, Decode, Prefill, Span
 from perdure.models.operations import Lowering
 from perdure.models.operations_feed_forward import ranks_met
 from perdure.models.parallel import Parallel
 from perdure.models.precision import file_precision, find_precision
+from perdure.silicon.ranks import busiest
 from perdure.silicon.roofline import Operation
 from perdure.silicon.shapes import Attention, Experts, Gemm, Message
 

@@ -1,14 +1,14 @@
 """What a batch asks of a model, and the few sums of it on which its price depends.
 
-A batch is chunks of prompts (prefills) and sequences that each want their next token (decodes). Its price is
-a function of `Sums` alone: how many tokens and sequences there are, and what they see of their contexts. So
-batches can be priced from a table, and a run of decode steps is a straight walk through it.
+A batch is chunks of prompts (prefills) and sequences that each want their next token (decodes). Decodes
+attend together, so that of them only sums count; each prompt attends in a kernel of its own, because prompts
+of one batch may be very unlike. So a table prices any batch, and a run of decodes is a straight walk in it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-Counted = tuple[float, int]  # a load, and how many sequences have it
+from perdure.silicon.ranks import busiest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,6 +18,11 @@ class Prefill:
     new_tokens: int
     cached_tokens: int = 0
     count: int = 1
+
+    @property
+    def context_tokens(self) -> int:
+        """Tokens that the last of them sees."""
+        return self.cached_tokens + self.new_tokens
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,31 +99,31 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """What the sequences of one rank see through one span, summed. Drafts see what their sequence sees."""
+    """What the decodes of one rank see through one span, summed. Drafts see what their sequence sees."""
 
-    prefill_pairs: float = 0.0
-    prefill_read: float = 0.0
-    decode_pairs: float = 0.0
-    decode_read: float = 0.0
+    pairs: float
+    read: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sums:
-    """All that the price of a batch depends on: loads of the busiest rank of attention.
+    """All that the price of a batch depends on: loads of the busiest rank of attention, and the prompts.
 
-    tokens      computed there; all_tokens: on all ranks together, which the experts share
-    head_rows   tokens whose next one is wanted: one of each prompt, and all of each decode
-    seen        one for each span of the model, in its order
+    tokens         computed there; all_tokens: on all ranks together, which the experts share
+    head_rows      tokens whose next one is wanted: one of each prompt, and all of each decode
+    prompt_tokens  of context, cached and new, of its prompts
+    seen           by its decodes, one for each span of the model, in its order
+    prefills       of all ranks together
     """
 
     tokens: float
     all_tokens: float
     head_rows: float
-    prefill_sequences: float
-    prefill_tokens: float
+    prompt_tokens: float
     decode_sequences: float
     decode_tokens: float
     seen: tuple[Seen, ...]
+    prefills: tuple[Prefill, ...]
 
 
 def sums_of(batch: Batch, spans: Sequence[Span], ranks: int = 1) -> Sums:
@@ -130,38 +135,19 @@ def sums_of(batch: Batch, spans: Sequence[Span], ranks: int = 1) -> Sums:
         tokens=busiest(((part.new_tokens, part.count) for part in both), ranks),
         all_tokens=float(batch.new_tokens),
         head_rows=busiest(heads, ranks),
-        prefill_sequences=busiest(((1, part.count) for part in prefills), ranks),
-        prefill_tokens=busiest(((part.new_tokens, part.count) for part in prefills), ranks),
+        prompt_tokens=busiest(((part.context_tokens, part.count) for part in prefills), ranks),
         decode_sequences=busiest(((1, part.count) for part in decodes), ranks),
         decode_tokens=busiest(((part.new_tokens, part.count) for part in decodes), ranks),
-        seen=tuple(_seen(batch, span, ranks) for span in spans),
+        seen=tuple(_seen(decodes, span, ranks) for span in spans),
+        prefills=prefills,
     )
 
 
-def busiest(loads: Iterable[Counted], ranks: int) -> float:
-    """The least that the busiest of `ranks` must carry of `loads`, however well they are dealt out.
-
-    No less than the mean; and where there are more than j loads a rank, one rank has j + 1 of the largest.
-    """
-    counted = sorted(loads, reverse=True)
-    total = sum(load * count for load, count in counted)
-    if ranks == 1:
-        return float(total)
-    most, before = total / ranks, 0
-    for load, count in counted:
-        before += count
-        most = max(most, load * -(-before // ranks))
-    return float(most)
-
-
-def _seen(batch: Batch, span: Span, ranks: int) -> Seen:
-    prefills, decodes = batch.prefills, batch.decodes
+def _seen(decodes: Sequence[Decode], span: Span, ranks: int) -> Seen:
     sights = [(span.seen(part.context_tokens), part) for part in decodes]
     return Seen(
-        prefill_pairs=busiest(((span.pairs(part), part.count) for part in prefills), ranks),
-        prefill_read=busiest(((span.read(part), part.count) for part in prefills), ranks),
-        decode_pairs=busiest(((sight * part.new_tokens, part.count) for sight, part in sights), ranks),
-        decode_read=busiest(((sight, part.count) for sight, part in sights), ranks),
+        pairs=busiest(((sight * part.new_tokens, part.count) for sight, part in sights), ranks),
+        read=busiest(((sight, part.count) for sight, part in sights), ranks),
     )
 
 

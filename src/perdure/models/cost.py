@@ -78,8 +78,8 @@ class Instance:
             chip_seconds=over(lambda _, spent: self._chip_seconds(spent)),
             spent=mid[1],
             lines=tuple(
-                Line(operation=rated.operation, factor=rated.factor, spent=rated.spent(self.hardware.mid))
-                for rated in rating.operations
+                Line(operation=rated.operation, factor=rated.factor, spent=spent)
+                for rated, spent in rating.lines(self.hardware.mid)
             ),
             energy_j=None if power_w is None else over(self._joules),
             money_usd=None

@@ -20,9 +20,8 @@ Strip = tuple[list[float], list[float], list[float], list[float]]
 class LiveCost:
     """One instance's costs. Sequences that decode together count as if all were as long as their mean."""
 
-    def __init__(self, table: CostTable, ranks: int = 1) -> None:
+    def __init__(self, table: CostTable) -> None:
         self._table = table
-        self._ranks = ranks
         self._context = Grid(CONTEXT_KNOTS, table.limits.context_tokens)
         self._tokens = Grid(TOKEN_KNOTS, table.limits.tokens)
         self._rows: list[Row | None] = [None] * (table.limits.sequences + 1)
@@ -82,7 +81,9 @@ class LiveCost:
         drafts = self._table.limits.draft_tokens
 
         def step_s(mean_tokens: float) -> float:
-            decode = Decode(context_tokens=mean_tokens, count=sequences * self._ranks, draft_tokens=drafts)
+            decode = Decode(
+                context_tokens=mean_tokens, count=sequences * self._table.ranks, draft_tokens=drafts
+            )
             return self._seconds(Batch(decodes=(decode,)))
 
         curve = curve_through(self._context, [step_s(mean) for mean in self._context.knots])
@@ -104,4 +105,4 @@ class LiveCost:
         return strip
 
     def _seconds(self, batch: Batch) -> float:
-        return self._table.seconds(sums_of(batch, self._table.spans, self._ranks))
+        return self._table.seconds(sums_of(batch, self._table.spans, self._table.ranks))

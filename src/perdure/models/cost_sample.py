@@ -9,7 +9,6 @@ from functools import cached_property
 
 from perdure.models.batch import Batch, Decode, Prefill, Seen
 from perdure.models.cost import Instance
-from perdure.models.cost_sample_prefill import PrefillSample
 from perdure.models.cost_table import CostTable, Limits
 from perdure.models.operations_attention import Tokens
 from perdure.silicon.price import Machine, Rating, rate
@@ -18,7 +17,7 @@ from perdure.silicon.roofline import Operation
 from perdure.silicon.table import Curve, Grid, curve_through, surface_through
 
 # Knots in each octave. Kernels turn from memory to compute at a number of tokens, so there they are close.
-TOKENS, SEQUENCES, CONTEXT = 32, 4, 8
+TOKENS, NEW, CACHED, SEQUENCES, CONTEXT = 32, 16, 4, 4, 8
 
 # Any batch in which every kind of operation takes part: what it rests on, the table rests on.
 _ANY = Batch(prefills=(Prefill(new_tokens=1),), decodes=(Decode(context_tokens=1),))
@@ -36,7 +35,8 @@ class Sample:
         self._all_tokens = Grid(TOKENS, self.limits.tokens * ranks)
         self._sequences = Grid(SEQUENCES, self.limits.sequences)
         self._context = Grid(CONTEXT, self.limits.context_tokens)
-        self._prefills = PrefillSample(instance, self.limits)
+        self._new = Grid(NEW, self.limits.tokens)
+        self._cached = Grid(CACHED, self.limits.context_tokens)
 
     def table(self, machine: Machine | None = None) -> CostTable:
         """The table on `machine`; by default with every guess at its mid."""
@@ -44,12 +44,13 @@ class Sample:
         return CostTable(
             limits=self.limits,
             spans=self._lowering.spans,
+            ranks=self._lowering.parallel.dp,
             software_s=self._software_s(there.draw),
             by_tokens=_curve(self._tokens, self._by_tokens, there),
             by_all_tokens=_curve(self._all_tokens, self._by_all_tokens, there),
             by_head_rows=_curve(self._tokens, self._by_head_rows, there),
             by_decodes=_curve(self._sequences, self._by_decodes, there),
-            by_read_tokens=_curve(self._context, self._by_read_tokens, there),
+            by_prompt_tokens=_curve(self._context, self._by_prompt_tokens, there),
             decode_sight=tuple(
                 surface_through(
                     self._sequences,
@@ -58,10 +59,7 @@ class Sample:
                 )
                 for rows in self._decode_sights
             ),
-            prefill_sight=tuple(
-                tuple(kernel.on(there) for kernel in kernels) for kernels in self._prefills.sights
-            ),
-            recurrences=tuple(kernel.on(there) for kernel in self._prefills.recurrences),
+            prompt_s=surface_through(self._new, self._cached, self._prompt_values(there)),
         )
 
     def tables(self) -> tuple[CostTable, ...]:
@@ -77,44 +75,68 @@ class Sample:
 
     @cached_property
     def _by_tokens(self) -> list[Rating]:
-        return [self._rate(self._lowering.of_tokens(tokens)) for tokens in self._tokens.knots]
+        return [self._rate(self._lowering.of_tokens(tokens)) for tokens in _some(self._tokens)]
 
     @cached_property
     def _by_all_tokens(self) -> list[Rating]:
-        return [self._rate(self._lowering.of_all_tokens(tokens)) for tokens in self._all_tokens.knots]
+        return [self._rate(self._lowering.of_all_tokens(tokens)) for tokens in _some(self._all_tokens)]
 
     @cached_property
     def _by_head_rows(self) -> list[Rating]:
-        return [self._rate(self._lowering.of_head_rows(rows)) for rows in self._tokens.knots]
+        return [self._rate(self._lowering.of_head_rows(rows)) for rows in _some(self._tokens)]
 
     @cached_property
     def _by_decodes(self) -> list[Rating]:
         return [
-            self._rate(self._lowering.of_decodes(self._decoding(count))) for count in self._sequences.knots
+            self._rate(self._lowering.of_decodes(self._decoding(count))) for count in _some(self._sequences)
         ]
 
     @cached_property
-    def _by_read_tokens(self) -> list[Rating]:
-        return [self._rate(self._lowering.of_read_tokens(tokens)) for tokens in self._context.knots]
+    def _by_prompt_tokens(self) -> list[Rating]:
+        return [self._rate(self._lowering.of_prompt_tokens(tokens)) for tokens in _some(self._context)]
 
     @cached_property
     def _decode_sights(self) -> list[list[list[Rating]]]:
         """For each span, over sequences, over what one of them reads."""
         return [
             [
-                [self._decode_sight(number, count, entries) for entries in self._context.knots]
-                for count in self._sequences.knots
+                [self._decode_sight(number, count, entries) for entries in _some(self._context)]
+                for count in _some(self._sequences)
             ]
             for number in range(len(self._lowering.spans))
         ]
 
     def _decode_sight(self, number: int, count: float, entries: float) -> Rating:
         tokens = self._decoding(count)
-        seen = Seen(decode_pairs=entries * tokens.new_tokens, decode_read=entries * count)
-        return self._rate(self._lowering.of_sight(number, "decode", tokens, seen))
+        seen = Seen(pairs=entries * tokens.new_tokens, read=entries * count)
+        return self._rate(self._lowering.of_sight(number, tokens, seen))
 
     def _decoding(self, count: float) -> Tokens:
         return Tokens(count, count * (1 + self.limits.draft_tokens))
+
+    @cached_property
+    def _prompts(self) -> list[list[tuple[Prefill, Rating]]]:
+        """Over new tokens, over cached tokens."""
+        return [
+            [
+                (prefill, self._rate(self._lowering.of_prompt(prefill)))
+                for prefill in (
+                    Prefill(new_tokens=int(new), cached_tokens=int(cached)) for cached in self._cached.knots
+                )
+            ]
+            for new in _some(self._new)
+        ]
+
+    def _prompt_values(self, machine: Machine) -> list[list[float]]:
+        return [
+            [rating.kernel_seconds(machine) / prefill.new_tokens for prefill, rating in row]
+            for row in self._prompts
+        ]
+
+
+def _some(grid: Grid) -> list[float]:
+    """Its knots, with one for zero: there is no kernel for nothing, and nobody asks for less than one."""
+    return [max(1.0, knot) for knot in grid.knots]
 
 
 def _curve(grid: Grid, ratings: Sequence[Rating], machine: Machine) -> Curve:

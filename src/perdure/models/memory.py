@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 from perdure.models.architecture import Architecture, Layers
 from perdure.models.architecture_feed_forward import Experts
-from perdure.models.batch import Batch, busiest
+from perdure.models.batch import Batch
 from perdure.models.operations import Lowering
 from perdure.models.operations_attention import matrix_shape
 from perdure.models.operations_matrix import Here, cut_gemm
+from perdure.silicon.ranks import busiest
 from perdure.silicon.shapes import ACTIVATION_BYTES
 from perdure.units import bytes_text
 

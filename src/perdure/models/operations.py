@@ -11,13 +11,13 @@ from functools import cached_property
 from perdure.models import operations_attention as attention_of
 from perdure.models import operations_feed_forward as feed_forward_of
 from perdure.models.architecture import Architecture, Layers
-from perdure.models.batch import Batch, Seen, Span, Sums, sums_of
-from perdure.models.operations_attention import ALL, Look, Tokens, look_operation, looks_of
+from perdure.models.batch import Batch, Prefill, Seen, Span, Sums, sums_of
+from perdure.models.operations_attention import Look, Tokens, look_operation, looks_of
 from perdure.models.operations_matrix import Here, all_reduce, elementwise
 from perdure.models.parallel import Parallel
 from perdure.models.precision import Precision
 from perdure.silicon.roofline import Operation
-from perdure.silicon.shapes import ACTIVATION_BYTES, Elementwise, Gemm, Message, Phase
+from perdure.silicon.shapes import ACTIVATION_BYTES, Elementwise, Gemm, Message
 
 ONE_CHIP = Parallel()
 
@@ -51,17 +51,18 @@ class Lowering:
         """All of a batch of these sums; what it has none of is left out."""
         found = [*self.of_tokens(sums.tokens), *self.of_all_tokens(sums.all_tokens)]
         found += self.of_head_rows(sums.head_rows)
-        if sums.prefill_sequences:
-            tokens = Tokens(sums.prefill_sequences, sums.prefill_tokens)
-            found += self.of_prefills(tokens)
-            found += self.of_read_tokens(self.read_tokens(sums))
-            for number, seen in enumerate(sums.seen):
-                found += self.of_sight(number, "prefill", tokens, seen)
+        if sums.prefills:
+            found += self.of_prompt_tokens(sums.prompt_tokens)
+        for number, prefill in enumerate(sums.prefills):
+            found += (
+                replace(operation, prompt=number, alike=prefill.count, ranks=self.parallel.dp)
+                for operation in self.of_prompt(prefill)
+            )
         if sums.decode_sequences:
             tokens = Tokens(sums.decode_sequences, sums.decode_tokens)
             found += self.of_decodes(tokens)
             for number, seen in enumerate(sums.seen):
-                found += self.of_sight(number, "decode", tokens, seen)
+                found += self.of_sight(number, tokens, seen)
         return found
 
     def of_tokens(self, tokens: float) -> Iterator[Operation]:
@@ -107,28 +108,30 @@ class Lowering:
         here = self._here
         return self._layers(lambda group: attention_of.decode_operations(group.attention, tokens, here))
 
-    def of_prefills(self, tokens: Tokens) -> Iterator[Operation]:
-        """What prefills do whatever their contexts."""
-        here = self._here
-        return self._layers(lambda group: attention_of.prefill_operations(group.attention, tokens, here))
-
-    def of_read_tokens(self, read_tokens: float) -> Iterator[Operation]:
-        """What prefills of latent attention do to all of their contexts, of so many tokens."""
+    def of_prompt_tokens(self, prompt_tokens: float) -> Iterator[Operation]:
+        """What prompts of latent attention do to all of their contexts."""
         here = self._here
         return self._layers(
-            lambda group: attention_of.expanding_operations(group.attention, read_tokens, here)
+            lambda group: attention_of.expanding_operations(group.attention, prompt_tokens, here)
         )
 
-    def of_sight(self, span_number: int, phase: Phase, tokens: Tokens, seen: Seen) -> Iterator[Operation]:
-        """Every kernel that looks through one span, for the prefills or for the decodes."""
+    def of_prompt(self, prefill: Prefill) -> Iterator[Operation]:
+        """What one prompt does by itself: its attention, and its part of recurrent states."""
+        here, tokens = self._here, Tokens(1, prefill.new_tokens)
+        yield from self._layers(
+            lambda group: attention_of.recurrent_operations(group.attention, "prefill", tokens, here)
+        )
+        for group, look in self._looks:
+            if look.phase in (None, "prefill"):
+                seen = Seen(pairs=look.span.pairs(prefill), read=look.span.read(prefill))
+                yield from _repeated((look_operation(look, "prefill", tokens, seen, here),), group.count)
+
+    def of_sight(self, span_number: int, tokens: Tokens, seen: Seen) -> Iterator[Operation]:
+        """Every kernel of decodes that looks through one span."""
         span, here = self.spans[span_number], self._here
         for group, look in self._looks:
-            if look.span == span and look.phase in (None, phase):
-                yield from _repeated((look_operation(look, phase, tokens, seen, here),), group.count)
-
-    def read_tokens(self, sums: Sums) -> float:
-        """Tokens of context that prefills read; zero where no layer sees all of them."""
-        return sums.seen[self.spans.index(ALL)].prefill_read if ALL in self.spans else 0.0
+            if look.span == span and look.phase in (None, "decode"):
+                yield from _repeated((look_operation(look, "decode", tokens, seen, here),), group.count)
 
     @cached_property
     def _here(self) -> Here:

@@ -75,13 +75,12 @@ def looks_of(attention: Attention, here: Here) -> tuple[Look, ...]:
 
 def look_operation(look: Look, phase: Phase, tokens: Tokens, seen: Seen, here: Here) -> Operation:
     """The kernel of `look` for the prefills, or for the decodes, of a batch."""
-    prefill = phase == "prefill"
     shape = AttentionShape(
         phase=phase,
         sequences=tokens.sequences,
         new_tokens=tokens.new_tokens,
-        pairs=seen.prefill_pairs if prefill else seen.decode_pairs,
-        context_tokens=seen.prefill_read if prefill else seen.decode_read,
+        pairs=seen.pairs,
+        context_tokens=seen.read,
         query_heads=look.query_heads,
         kv_heads=look.kv_heads,
         key_channels=look.key_channels,
@@ -108,22 +107,23 @@ def decode_operations(attention: Attention, tokens: Tokens, here: Here) -> Itera
     """What decodes do whatever their contexts."""
     if isinstance(attention, LatentAttention) and _expands(attention):
         yield from _absorbed(attention, tokens.new_tokens, here)
+    yield from recurrent_operations(attention, "decode", tokens, here)
+
+
+def recurrent_operations(
+    attention: Attention, phase: Phase, tokens: Tokens, here: Here
+) -> Iterator[Operation]:
+    """What tokens do to the states of their sequences."""
     if isinstance(attention, LinearAttention):
-        yield _recurrence(attention, "decode", tokens, here)
+        yield _recurrence(attention, phase, tokens, here)
 
 
-def prefill_operations(attention: Attention, tokens: Tokens, here: Here) -> Iterator[Operation]:
-    """What prefills do whatever their contexts."""
-    if isinstance(attention, LinearAttention):
-        yield _recurrence(attention, "prefill", tokens, here)
-
-
-def expanding_operations(attention: Attention, read_tokens: float, here: Here) -> Iterator[Operation]:
-    """What prefills do to all of their contexts: make keys and values of latent vectors."""
+def expanding_operations(attention: Attention, prompt_tokens: float, here: Here) -> Iterator[Operation]:
+    """What prompts do to all of their contexts: make keys and values of latent vectors."""
     if isinstance(attention, LatentAttention) and _expands(attention):
         for matrix in attention.matrices(here.hidden_channels):
             if matrix.name == EXPANDED:
-                yield Operation(name=EXPANDED, shape=cut_gemm(matrix, read_tokens, here))
+                yield Operation(name=EXPANDED, shape=cut_gemm(matrix, prompt_tokens, here))
 
 
 def _absorbed(attention: LatentAttention, tokens: float, here: Here) -> Iterator[Operation]:

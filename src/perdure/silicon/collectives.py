@@ -30,15 +30,20 @@ NOTHING = Wire()
 
 
 def message_floor(message: Message, rack: Rack) -> Wire:
-    """Lower bound on the time for `message`; raises BadRequest where `rack` does not join so many chips."""
+    """Lower bound on the time for `message`, by the best of all ways over the tiers of `rack`.
+
+    Raises BadRequest where nothing joins so many chips.
+    """
     chips = message.chips
     if chips <= 1 or message.message_bytes == 0:
         return NOTHING
-    wide, near = rack.tier_for(chips), rack.scale_up
-    flat = _exchange(message.family, message.message_bytes, chips, wide)
-    if near.domain_chips >= chips or near.domain_chips == 1:
-        return flat
-    return min(flat, _two_tiers(message, near, wide), key=lambda wire: wire.seconds)
+    rack.tier_for(chips)
+    wide = [tier for tier in rack.tiers if tier.domain_chips >= chips]
+    ways = [_exchange(message.family, message.message_bytes, chips, tier) for tier in wide]
+    for near in rack.tiers:
+        if 1 < near.domain_chips < chips:
+            ways += [_two_tiers(message, near, tier) for tier in wide]
+    return min(ways, key=lambda wire: wire.seconds)
 
 
 def tier_bytes_per_s(family: Exchange, chips: int, tier: Tier) -> float:

@@ -32,9 +32,8 @@ class Efficiency(Protocol):
 
     `name` is what a result calls it. `factor` answers for every shape, continuously in its sizes, because
     tables interpolate between them; it never fails: what nobody measured is an estimate with its reason.
-    Of the attention of prefills it looks at sequences, new tokens and pairs, and gives one launch for all
-    sizes. `step` is what software spends between two batches: a factor whose `times` is not used. All of it
-    is pure: the same question has the same answer.
+    `step` is what software spends between two batches: a factor whose `times` is not used. All of it is pure:
+    the same question has the same answer.
     """
 
     @property

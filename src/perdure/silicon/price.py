@@ -11,10 +11,9 @@ from perdure.silicon.collectives import message_floor
 from perdure.silicon.efficiency import Efficiency, Factor
 from perdure.silicon.rack import Rack
 from perdure.silicon.ranges import MID, Draw
+from perdure.silicon.ranks import busiest
 from perdure.silicon.roofline import Operation, Spent, computation_floor, total_of
 from perdure.silicon.shapes import Message
-
-SOFTWARE = "software between batches"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,7 @@ class Rated:
     factor: Factor
 
     def spent(self, machine: Machine) -> Spent:
-        """What it costs there, all repeats together."""
+        """What it costs there, all layers together: for one prompt, if it is a prompt's."""
         shape = self.operation.shape
         times, added_s = _factor_at(self.factor, machine.draw)
         if isinstance(shape, Message):
@@ -57,36 +56,66 @@ class Rating:
 
     def spent(self, machine: Machine) -> Spent:
         """What the batch costs on `machine`, one operation after another."""
-        return total_of(rated.spent(machine) for rated in self.operations) + self.software(machine.draw)
+        return total_of(spent for _, spent in self.lines(machine)) + self.software(machine.draw)
+
+    def lines(self, machine: Machine) -> list[tuple[Rated, Spent]]:
+        """What each operation costs there; of a prompt's, what the busiest rank has of all that are alike."""
+        lines = [(rated, rated.spent(machine).times(rated.operation.alike)) for rated in self.operations]
+        if self._ranks == 1:
+            return lines
+        share = self._busiest_share(lines)
+        return [
+            (rated, spent if rated.operation.prompt is None else spent.times(share)) for rated, spent in lines
+        ]
+
+    def _busiest_share(self, lines: list[tuple[Rated, Spent]]) -> float:
+        """Of all that prompts do by themselves, what falls to the rank that does most of it."""
+        loads: dict[int, tuple[float, int]] = {}
+        for rated, spent in lines:
+            operation = rated.operation
+            if operation.prompt is not None:
+                so_far_s, _ = loads.get(operation.prompt, (0.0, 1))
+                loads[operation.prompt] = (so_far_s + spent.seconds / operation.alike, operation.alike)
+        return busiest(loads.values(), self._ranks) / busiest(loads.values(), 1)
 
     def seconds(self, machine: Machine) -> float:
         """The same as `spent(machine).seconds`, several times faster, for the many draws of guesses."""
+        if self._ranks > 1:
+            return self.spent(machine).seconds
         return self.kernel_seconds(machine) + self.software(machine.draw).software_s
 
     def kernel_seconds(self, machine: Machine) -> float:
-        """The same, without the software between batches."""
+        """The same, without the software between batches, on one rank."""
         chip, draw = machine.chip, machine.draw
         total_s = 0.0
         for flops, bytes_moved, arithmetic, rated in self._computations:
             times, added_s = _factor_at(rated.factor, draw)
             floor_s = max(flops / chip.flops_per_s[arithmetic], bytes_moved / chip.memory_bytes_per_s)
-            launch_s = chip.launch_s * rated.operation.launches if added_s is None else added_s
-            total_s += (floor_s * times + launch_s) * rated.operation.repeats
+            operation = rated.operation
+            launch_s = chip.launch_s * operation.launches if added_s is None else added_s
+            total_s += (floor_s * times + launch_s) * operation.repeats * operation.alike
         return total_s + sum(rated.spent(machine).link_s for rated in self._messages)
-
-    def launch_seconds(self, machine: Machine) -> float:
-        """Of its computations, what is spent whatever their size."""
-        total_s = 0.0
-        for _, _, _, rated in self._computations:
-            _, added_s = _factor_at(rated.factor, machine.draw)
-            launch_s = machine.chip.launch_s * rated.operation.launches if added_s is None else added_s
-            total_s += launch_s * rated.operation.repeats
-        return total_s
 
     def software(self, draw: Draw) -> Spent:
         """What passes between two batches."""
         _, added_s = _factor_at(self.step, draw)
         return Spent(software_s=added_s or 0.0)
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """Every factor that the price rests on, each once."""
+        used = (*(rated.factor for rated in self.operations if rated.operation.repeats), self.step)
+        return tuple(dict.fromkeys(used))
+
+    @property
+    def guessed(self) -> bool:
+        """Whether a factor is an estimate, so that the price must be a range."""
+        return any(factor.status is Status.ESTIMATE for factor in self.factors)
+
+    @cached_property
+    def _ranks(self) -> int:
+        """How many ranks prompts are dealt out to."""
+        return max((rated.operation.ranks for rated in self.operations), default=1)
 
     @cached_property
     def _computations(self) -> tuple[tuple[float, float, str, Rated], ...]:
@@ -100,17 +129,6 @@ class Rating:
     @cached_property
     def _messages(self) -> tuple[Rated, ...]:
         return tuple(rated for rated in self.operations if isinstance(rated.operation.shape, Message))
-
-    @property
-    def factors(self) -> tuple[Factor, ...]:
-        """Every factor that the price rests on, each once."""
-        used = (*(rated.factor for rated in self.operations if rated.operation.repeats), self.step)
-        return tuple(dict.fromkeys(used))
-
-    @property
-    def guessed(self) -> bool:
-        """Whether a factor is an estimate, so that the price must be a range."""
-        return any(factor.status is Status.ESTIMATE for factor in self.factors)
 
 
 def rate(operations: Iterable[Operation], chip: Chip, efficiency: Efficiency) -> Rating:

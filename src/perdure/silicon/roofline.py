@@ -15,13 +15,18 @@ BOUNDS: tuple[Bound, ...] = ("compute", "memory", "launch", "link", "software")
 class Operation:
     """A shape that one chip computes or exchanges, `repeats` times over, as `launches` kernels each time.
 
-    A layer that does it is a repeat. `repeats` may be a fraction: of a draft layer that runs now and then.
+    repeats  layers that do it
+    prompt   which prompt of the batch it belongs to, None for what all sequences share
+    alike    how many prompts are like that one; all prompts are dealt out to `ranks` that attend apart
     """
 
     name: str
     shape: Shape
     repeats: float = 1.0
     launches: int = 1
+    prompt: int | None = None
+    alike: int = 1
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
