@@ -104,7 +104,7 @@ def test_a_model_in_parts_is_joined_checked_and_put_on_record(tiny: KnownModel, 
     assert (model.size_bytes, model.sha256, model.licence) == (len(MODEL), SHA256, "MIT")
     assert find("tiny", places) == model == verify("tiny", places)
     assert installed(places) == [model]
-    assert lying(places) == ["tiny.gguf", "tiny.json"]
+    assert lying(places) == ["tiny.checked", "tiny.gguf", "tiny.json"]
     assert {what for what, _, _ in seen} == {"fetching", "checking"}
     assert seen[-1] == ("checking", len(MODEL), len(MODEL))
 

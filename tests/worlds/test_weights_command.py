@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 from perdure.cli.main import main
+from perdure.cli.models import obtain
+from perdure.config import read_places
+from perdure.models import weights_store
 from tests.tiny_gguf import gguf
 
 
@@ -55,6 +58,41 @@ def test_a_broken_file_makes_verify_fail(own: Path, capsys: pytest.CaptureFixtur
     assert "missing" in capsys.readouterr().err
     assert main(["models", "list"]) == 0
     assert "gone" in capsys.readouterr().out
+
+
+def test_a_broken_file_is_never_served(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One flipped byte, and `serve` refuses, with the commands that put it right; also after a good check."""
+    name = f"file:{own}"
+    assert main(["models", "pull", name]) == 0
+    assert obtain(name, read_places(), yes=False).path == own
+    good = own.read_bytes()
+    own.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    assert main(["serve", "--model", name, "--port", "0"]) == 1
+    assert f"perdure models rm {name}; perdure models pull {name}" in capsys.readouterr().err
+    own.write_bytes(good)
+    assert obtain(name, read_places(), yes=False).path == own
+
+
+def test_a_file_is_hashed_again_only_when_it_may_have_changed(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start after a good check looks at size, times and inode; a touched file is hashed once more."""
+    name, hashed = f"file:{own}", list[Path]()
+    assert main(["models", "pull", name]) == 0
+    honest = weights_store.sha256_of
+
+    def noted(path: Path, progress: weights_store.Progress) -> str:
+        hashed.append(path)
+        return honest(path, progress)
+
+    monkeypatch.setattr(weights_store, "sha256_of", noted)
+    for _ in range(2):
+        obtain(name, read_places(), yes=False)
+    assert hashed == [own]
+    own.touch()
+    for _ in range(2):
+        obtain(name, read_places(), yes=False)
+    assert hashed == [own, own]
 
 
 def test_a_licence_is_not_accepted_by_silence(

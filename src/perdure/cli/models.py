@@ -12,7 +12,7 @@ from rich.progress import Progress as Bar
 
 from perdure.config import Places, read_places
 from perdure.errors import BadRequest, ModelFileBroken, NotFound
-from perdure.models.weights import KNOWN, KnownModel, ModelFile, find, installed, pull, remove, verify
+from perdure.models.weights import KNOWN, KnownModel, ModelFile, check, find, installed, pull, remove, verify
 from perdure.models.weights_store import Progress
 from perdure.units import bytes_text
 
@@ -58,9 +58,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def obtain(name: str, places: Places, *, yes: bool) -> ModelFile:
-    """The model `name`; where it is missing it is fetched, if `yes` or the user at the terminal agrees."""
+    """The model `name`; where it is missing it is fetched, if `yes` or the user at the terminal agrees.
+
+    ModelFileBroken when its file is here but is not what it was when it was added.
+    """
     here = find(name, places)
     if here is not None:
+        with progress_shown() as progress:
+            check(name, places, progress=progress)
         return here
     known = KNOWN.get(name)
     if known is not None:

@@ -20,6 +20,8 @@ from perdure.models.weights_store import (
     keep_record,
     record_of,
     records,
+    remembering_good,
+    seen_good,
     sha256_of,
     silent,
 )
@@ -112,9 +114,27 @@ def verify(name: str, places: Places, *, progress: Progress = silent) -> ModelFi
     """Check size and hash of the file of `name` against the record; ModelFileBroken when they differ."""
     model = _recorded(name, places)
     assert model.sha256 is not None, "what is on record has its hash"
-    remedy = f"Fetch it again: perdure models rm {model.name}; perdure models pull {model.name}"
-    check_file(model.path, size_bytes=model.size_bytes, sha256=model.sha256, remedy=remedy, progress=progress)
+    again = f"perdure models rm {model.name}; perdure models pull {model.name}"
+    remedy = (
+        f"If you changed it yourself: {again}" if name.startswith("file:") else f"Fetch it again: {again}"
+    )
+    with remembering_good(model, places):
+        check_file(
+            model.path, size_bytes=model.size_bytes, sha256=model.sha256, remedy=remedy, progress=progress
+        )
     return model
+
+
+def check(name: str, places: Places, *, progress: Progress = silent) -> None:
+    """Raise ModelFileBroken unless the file of `name` is the one on record; what was never added passes.
+
+    A file whose size, times and inode are those of its last good check is not hashed again, so that a large
+    one does not hold up each start. Damage below the file system leaves them as they are: `verify` always
+    hashes.
+    """
+    model = _record(name, places)
+    if model is not None and not seen_good(model, places):
+        verify(name, places, progress=progress)
 
 
 def remove(name: str, places: Places) -> ModelFile:

@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,16 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     licence: str
 
 
+class _GoodCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file looked like from outside when it last had its hash."""
+
+    sha256: str
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+
 def silent(what: str, done_bytes: int, total_bytes: int | None) -> None:
     """The progress that nobody watches."""
 
@@ -84,6 +94,7 @@ def keep_record(model: ModelFile, places: Places) -> None:
 def forget(model: ModelFile, places: Places) -> None:
     """Take `model` off the record, and delete its file if it is ours."""
     (places.models_dir / f"{file_stem(model.name)}.json").unlink(missing_ok=True)
+    _check_path(model, places).unlink(missing_ok=True)
     if is_ours(model, places):
         model.path.unlink(missing_ok=True)
 
@@ -144,6 +155,47 @@ def check_file(path: Path, *, size_bytes: int, sha256: str, remedy: str, progres
     found = sha256_of(path, progress)
     if found != sha256:
         raise ModelFileBroken(f"{path} has SHA-256 {found} and must have {sha256}. {remedy}")
+
+
+def seen_good(model: ModelFile, places: Places) -> bool:
+    """Whether the file looks from outside just as it did when it last had its hash."""
+    try:
+        remembered = msgspec.json.decode(_check_path(model, places).read_bytes(), type=_GoodCheck)
+        return remembered == _look(model)
+    except (OSError, msgspec.DecodeError):
+        return False
+
+
+@contextmanager
+def remembering_good(model: ModelFile, places: Places) -> Generator[None, None, None]:
+    """Remember how the file looked before the block, if the block finds nothing wrong with it.
+
+    Where that cannot be written, the file is hashed again next time.
+    """
+    path = _check_path(model, places)
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+    before = _look(model) if model.path.is_file() else None
+    yield
+    if before is not None:
+        with suppress(OSError):
+            path.write_bytes(msgspec.json.encode(before))
+
+
+def _look(model: ModelFile) -> _GoodCheck:
+    assert model.sha256 is not None, "what is on record has its hash"
+    stat = model.path.stat()
+    return _GoodCheck(
+        sha256=model.sha256,
+        size_bytes=stat.st_size,
+        mtime_ns=stat.st_mtime_ns,
+        ctime_ns=stat.st_ctime_ns,
+        inode=stat.st_ino,
+    )
+
+
+def _check_path(model: ModelFile, places: Places) -> Path:
+    return places.models_dir / f"{file_stem(model.name)}.checked"
 
 
 @contextmanager
