@@ -21,17 +21,17 @@ $(STAMP): requirements/dev.lock pyproject.toml
 
 demo:
 	@sh scripts/require.sh demo
-	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory --silent setup
 	@$(BIN)/perdure demo --yes --report build/demo
 
 test:
 	@sh scripts/require.sh test
-	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory --silent setup
 	@$(BIN)/python -m pytest -m "not soak"
 
 soak:
 	@sh scripts/require.sh test
-	@$(MAKE) --no-print-directory setup
+	@$(MAKE) --no-print-directory --silent setup
 	@$(BIN)/python -m pytest -m soak
 
 check: setup

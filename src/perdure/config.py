@@ -72,6 +72,12 @@ def read_places(environ: Mapping[str, str] = os.environ) -> Places:
     )
 
 
+def private_folder(folder: Path) -> None:
+    """Make `folder`, and those above it that are missing, readable by their owner alone."""
+    for missing in [one for one in (folder, *folder.parents) if not one.exists()][::-1]:
+        missing.mkdir(mode=0o700, exist_ok=True)
+
+
 def read_client_environment(environ: Mapping[str, str] = os.environ) -> ClientEnvironment:
     """`PERDURE_BASE_URL` and `PERDURE_API_KEY`, as the user set them."""
     return ClientEnvironment(

@@ -12,14 +12,16 @@ import pytest
 
 from perdure import Agent, Effect, Finish, ToolContext, tool
 from perdure.agents.agent import ContextPolicy, Limits
+from perdure.agents.call import OUTPUT_CHARS_MAX
 from perdure.agents.client import Answer
-from perdure.agents.loop import MODEL_RETRIES_MAX, OUTPUT_CHARS_MAX, Loop, load
+from perdure.agents.loop import MODEL_RETRIES_MAX, Loop, load
 from perdure.agents.session import Session
 from perdure.clock import VirtualClock
 from perdure.config import Places
 from perdure.errors import (
     BadRequest,
     Busy,
+    Conflict,
     ContextTooLong,
     Interrupted,
     PerdureError,
@@ -348,3 +350,150 @@ def test_a_stopped_session_ignores_its_tool(tmp_path: Path, capfd: pytest.Captur
     assert run.outputs() == []
     assert [effect.state for effect in run.journal.open_effects("run_x")] == [EffectState.INTENDED]
     assert capfd.readouterr().err == ""
+
+
+def unjournalable_output() -> set[int]:
+    """Return what is no JSON."""
+    return {1}
+
+
+def half_a_letter() -> str:
+    """Return text that no encoding has."""
+    return "a\ud800b"
+
+
+def unjournalable_state(context: ToolContext) -> str:
+    """Keep what is no JSON."""
+    context.state["seen"] = {1}
+    return "kept"
+
+
+def unjournalable_result() -> Finish:
+    """End with what is no JSON."""
+    return Finish(output="bye", result={"seen": {1}})
+
+
+def leaves() -> str:
+    """Try to end the process."""
+    raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    "mistake", [unjournalable_output, half_a_letter, unjournalable_state, unjournalable_result, leaves]
+)
+def test_a_tool_that_gives_nonsense_is_told(tmp_path: Path, mistake: Callable[..., Any]) -> None:
+    """What cannot be journaled is an error that the model reads; the run goes on, nothing is repeated."""
+    run = Run(tmp_path, [tool(effect=Effect.KEYED)(mistake)], calls(mistake.__name__, {}))
+    state = run.go()
+    assert (state.status, state.result, state.values) == ("done", {"text": "the end"}, {})
+    assert run.outputs()[0].startswith("error: ")
+    assert run.journal.open_effects("run_x") == []
+
+
+def test_a_tool_that_fails_keeps_no_half_of_its_state(tmp_path: Path) -> None:
+    """What a tool changed in the state before it raised is not kept."""
+
+    @tool(effect=Effect.TRANSACTIONAL)
+    def half(context: ToolContext) -> str:
+        """Change, then break."""
+        context.state["counter"] = 1
+        raise ValueError("no")
+
+    assert Run(tmp_path, [half], calls("half", {})).go().values == {}
+
+
+def test_choose_that_raises_interrupts_the_run(tmp_path: Path) -> None:
+    """A mistake in the agent's `choose` stops the run, says which, and leaves it resumable."""
+
+    def choose(context: ToolContext) -> tuple[str, ...]:
+        raise KeyError("notes")
+
+    run = Run(tmp_path, [add], choose=choose)
+    with pytest.raises(Interrupted, match=r"choose\(\) raised KeyError"):
+        run.go()
+    assert load(run.journal, "run_x").status == "running"
+
+
+def test_a_verify_that_raises_never_redoes(tmp_path: Path) -> None:
+    """While nobody can look up a verifiable effect, it is not done again."""
+    done: list[str] = []
+
+    def verify() -> str:
+        raise OSError("the other side is down")
+
+    @tool(effect=Effect.VERIFIABLE, verify=verify)
+    def send() -> str:
+        """Send."""
+        done.append("sent")
+        return "sent"
+
+    run = Run(tmp_path, [send])
+    run.leave_open("send", {})
+    with pytest.raises(Interrupted, match="verify function of send raised OSError"):
+        run.go()
+    assert done == []
+
+
+def test_a_question_that_changed_gets_another_key(tmp_path: Path) -> None:
+    """When a tool's words are edited while a model call stands open, the call is asked as it is now."""
+    run = Run(tmp_path, [add], *[Unavailable("gone")] * (MODEL_RETRIES_MAX + 1), says("new"))
+    with pytest.raises(Interrupted):
+        run.go()
+
+    @tool(effect=Effect.REPEATABLE)
+    def other(a: int) -> int:
+        """Something else."""
+        return a
+
+    run.agent = Agent.define(name="a", model="m", goal="go", tools=[other])
+    assert run.go().status == "done"
+    before, after = run.client.keys[0], run.client.keys[-1]
+    assert before != after
+    assert before.rpartition("/")[0] == after.rpartition("/")[0]
+
+
+def test_the_deadline_cuts_a_model_call_off(tmp_path: Path) -> None:
+    """A model that does not answer does not keep a run beyond its deadline."""
+
+    class Silent(ScriptedClient):
+        async def ask(self, body: dict[str, Any], *, key: str, who: object, final: bool = False) -> Answer:
+            await asyncio.sleep(60)
+            raise AssertionError("it was cut off")
+
+    run = Run(tmp_path, [add], limits=Limits(deadline_s=0.2))
+    run.client = Silent()
+    state = run.go()
+    assert (state.status, state.ended_because) == ("failed", "deadline_s = 0.2 reached")
+
+
+async def test_a_session_is_held_until_its_tool_returned(tmp_path: Path) -> None:
+    """A session that was stopped while a tool runs cannot be opened again before the tool returned."""
+    done: list[str] = []
+
+    def verify() -> str | None:
+        return "sent" if done else None
+
+    @tool(effect=Effect.VERIFIABLE, verify=verify)
+    def send() -> str:
+        """Send, slowly."""
+        time.sleep(0.6)
+        done.append("sent")
+        return "sent"
+
+    run = Run(tmp_path, [send])
+    run.leave_open("send", {})
+    known = {
+        "agent": run.agent,
+        "places": run.places,
+        "clock": run.clock,
+        "journal": run.journal,
+        "base_url": "http://127.0.0.1:9/v1",
+    }
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(Session.open("run_x", **known).arun(), 0.2)
+    with pytest.raises(Conflict, match="another process"):
+        await Session.open("run_x", **known).arun()
+    await asyncio.sleep(0.8)
+    with pytest.raises(Interrupted, match=r"Session\.open"):  # the model is away: the tool's fate was settled
+        await Session.open("run_x", **known).arun()
+    assert done == ["sent"]

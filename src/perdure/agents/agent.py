@@ -215,7 +215,7 @@ def _module(path: Path) -> ModuleType:
         sys.path.insert(0, str(path.parent))
     try:
         spec.loader.exec_module(module)
-    except (SyntaxError, ImportError, NameError, AttributeError, TypeError, ValueError) as wrong:
+    except Exception as wrong:  # the edge of a task: the user's own code
         raise BadRequest(f"{path} cannot be loaded: {type(wrong).__name__}: {wrong}") from wrong
     return module
 

@@ -5,23 +5,22 @@ first: survivors are ended, a model call is asked again under its key, a tool ca
 effect allows. A kill at any instant therefore loses nothing and repeats no completed effect.
 """
 
+import asyncio
+import hashlib
 import threading
-from asyncio import Future, get_running_loop
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import msgspec
 import orjson
 
 from perdure.agents.agent import Agent, AgentSpec
+from perdure.agents.call import checked, in_thread, mistake, refusal, text_of, with_context
 from perdure.agents.client import Answer, Identity, ModelClient
 from perdure.agents.context import chat_request, recite, turns_to_drop
 from perdure.agents.sandbox import Bubblewrap
-from perdure.agents.shell import shorten
 from perdure.agents.state import STATE_VERSION, SessionState, ToolCall, apply
 from perdure.agents.tools import Effect, Finish, Past, ToolContext, ToolSpec
 from perdure.clock import Clock
@@ -35,6 +34,7 @@ from perdure.errors import (
     SandboxUnavailable,
     StorageFailed,
     Unavailable,
+    UnknownModel,
 )
 from perdure.journal.event import EffectChange, EffectState, Event, NewEvent, Snapshot
 from perdure.journal.store import Journal
@@ -44,7 +44,6 @@ SNAPSHOT_EVERY_EVENTS = 64
 MODEL_RETRIES_MAX = 6
 RETRY_S_FIRST = 0.5
 RETRY_S_MAX = 20.0
-OUTPUT_CHARS_MAX = 16_000
 
 UNKNOWN_FATE = (
     "The process died while this call ran. Whether it took effect is unknown, and it was not done again. "
@@ -67,6 +66,7 @@ class Loop:
         watch: Callable[[Event, SessionState], None],
     ) -> None:
         self.state = load(journal, run_id)
+        self.tool_thread: threading.Thread | None = None  # the last one; it may outlive a stopped loop
         self._run_id = run_id
         self._agent = agent
         self._spec = msgspec.convert(self.state.spec, AgentSpec)
@@ -94,9 +94,8 @@ class Loop:
 
     def resume(self) -> None:
         """Settle what a dead process left: end its survivors, then say in the journal that we go on."""
-        for survivor in self.state.survivors:
-            end(ProcessId(**survivor))
-        self._record("run_resumed", {"survivors_ended": len(self.state.survivors)})
+        ended = sum(end(ProcessId(**survivor)) for survivor in self.state.survivors)
+        self._record("run_resumed", {"survivors_ended": ended})
 
     async def _step(self) -> None:
         """The next thing to do, read off the state alone."""
@@ -108,10 +107,19 @@ class Loop:
             self._end("done", "the model answered without calling a tool", {"text": state.turns[-1].text})
         elif state.turns_total >= self._spec.limits.max_turns:
             self._end("failed", f"max_turns = {self._spec.limits.max_turns} reached", state.result)
-        elif state.wall_s > self._spec.limits.deadline_s:
-            self._end("failed", f"deadline_s = {self._spec.limits.deadline_s:g} reached", state.result)
+        elif self._left_s() <= 0:
+            self._end("failed", self._deadline_reached, state.result)
         else:
             await self._ask()
+
+    def _left_s(self) -> float:
+        """Seconds of work that the deadline leaves."""
+        since_s = self._clock.now_s() - self.state.last_at_s
+        return self._spec.limits.deadline_s - self.state.wall_s - max(0.0, since_s)
+
+    @property
+    def _deadline_reached(self) -> str:
+        return f"deadline_s = {self._spec.limits.deadline_s:g} reached"
 
     async def _ask(self) -> None:
         """Record that the model is asked, ask it, record the answer."""
@@ -124,8 +132,14 @@ class Loop:
         asked = self.state.asked
         assert asked is not None
         body = chat_request(self._spec, self._agent.tools, self.state, asked.allowed)
+        # The body's hash is in the key: when a tool's words were edited since, an answer that may wait at the
+        # server belongs to another question.
+        key = f"{asked.key}/{hashlib.sha256(orjson.dumps(body)).hexdigest()[:16]}"
         try:
-            answer = await self._client.ask(body, key=asked.key, who=self._who)
+            async with asyncio.timeout(self._left_s()):
+                answer = await self._client.ask(body, key=key, who=self._who)
+        except TimeoutError:
+            self._end("failed", self._deadline_reached, self.state.result)
         except ContextTooLong as refused:
             drop = turns_to_drop(self._spec, self.state, refused=True)
             if not drop:
@@ -134,6 +148,8 @@ class Loop:
             self._drop(drop, "the server refused the prompt as too long")
         except (Busy, EngineFailed, Unavailable) as lost:
             await self._wait_to_retry(lost)
+        except UnknownModel as gone:
+            raise Interrupted(f"the server does not have the model of this run: {gone.message}") from gone
         except BadRequest as refused:
             self._end("failed", f"the server refused the request: {refused.message}", None)
         else:
@@ -171,7 +187,10 @@ class Loop:
         """What the agent's own `choose` says may be called next; nothing: the model is free."""
         if self._agent.choose is None:
             return []
-        allowed = list(self._agent.choose(self._context("choose")))
+        try:
+            allowed = list(self._agent.choose(self._context("choose")))
+        except Exception as wrong:  # the edge of a task: the agent's own code
+            raise Interrupted(f"choose() raised {type(wrong).__name__}: {wrong}; mend it") from wrong
         unknown = [name for name in allowed if name not in self._tools]
         if unknown:
             raise BadRequest(
@@ -182,9 +201,9 @@ class Loop:
     async def _settle(self, call: ToolCall) -> None:
         """Bring one tool call to its end: refuse it, run it, or say that its fate is unknown."""
         tool = self._tools.get(call.name)
-        refusal = _refusal(call, tool)
-        if tool is None or refusal is not None:
-            self._record("call_refused", {"key": call.key, "tool": call.name, "output": refusal})
+        why_not = refusal(call, tool)
+        if tool is None or why_not is not None:
+            self._record("call_refused", {"key": call.key, "tool": call.name, "output": why_not})
             return
         arguments: dict[str, Any] = orjson.loads(call.arguments)
         if self.state.running == call.key:  # a process died between intent and result
@@ -208,40 +227,48 @@ class Loop:
         """Look up whether the effect of a dead process took place; if so, record it as done."""
         assert tool.verify is not None
         context = self._context(call.key)
-        found = await _in_thread(tool.verify, _with_context(tool, arguments, context))
-        if found is None:
-            return False
-        self._record_done(call, tool, context, _text(found), None, wall_s=0.0)
-        return True
+        try:
+            found = await self._in_thread(tool.verify, with_context(tool, arguments, context))
+            output = None if found is None else checked(text_of(found))
+        except Exception as wrong:  # the edge of a task: the agent's own code
+            raise Interrupted(
+                f"the verify function of {tool.name} raised {type(wrong).__name__}: {wrong}; mend it: "
+                "until it can say whether the call took effect, nothing goes on"
+            ) from wrong
+        if output is not None:
+            self._record_done(call, tool, {}, output, None, wall_s=0.0)
+        return output is not None
 
     async def _perform(self, call: ToolCall, tool: ToolSpec, arguments: dict[str, Any]) -> None:
         context = self._context(call.key)
         started_s = self._clock.monotonic_s()
         finish: Finish | None = None
+        changed: dict[str, Any] = {}
         try:
-            returned = await _in_thread(tool.function, _with_context(tool, arguments, context))
+            returned = await self._in_thread(tool.function, with_context(tool, arguments, context))
+            finish = returned if isinstance(returned, Finish) else None
+            output = checked(text_of(returned if finish is None else finish.output))
+            checked(None if finish is None else finish.result)
+            before = self.state.values
+            changed = checked({k: v for k, v in context.state.items() if before.get(k) != v})
         except (Conflict, SandboxUnavailable, StorageFailed):
             raise
         except Exception as failed:  # noqa: BLE001 - the edge of a task: a tool's own mistake is told to the model
-            output = f"error: {type(failed).__name__}: {failed}"
-        else:
-            finish = returned if isinstance(returned, Finish) else None
-            output = _text(returned.output if isinstance(returned, Finish) else returned)
-        self._record_done(call, tool, context, output, finish, wall_s=self._clock.monotonic_s() - started_s)
+            output, finish, changed = mistake(failed), None, {}
+        wall_s = self._clock.monotonic_s() - started_s
+        self._record_done(call, tool, changed, output, finish, wall_s=wall_s)
 
     def _record_done(
         self,
         call: ToolCall,
         tool: ToolSpec,
-        context: ToolContext,
+        changed: dict[str, Any],
         output: str,
         finish: Finish | None,
         *,
         wall_s: float,
     ) -> None:
         """Record a result, what the tool changed in the state, and the end it may be, in one transaction."""
-        before = self.state.values
-        changed = {name: value for name, value in context.state.items() if before.get(name) != value}
         body = {"key": call.key, "tool": tool.name, "output": output, "values": changed, "wall_s": wall_s}
         events = [NewEvent(kind="effect_done", body=body)]
         if finish is not None:
@@ -249,6 +276,12 @@ class Loop:
             events.append(NewEvent(kind="run_ended", body=ended))
         change = EffectChange(key=call.key, state=EffectState.DONE)
         self._append(events, effects=(change,), power=tool.effect is not Effect.REPEATABLE)
+
+    async def _in_thread(self, function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+        def started(thread: threading.Thread) -> None:
+            self.tool_thread = thread
+
+        return await in_thread(function, arguments, started)
 
     def _context(self, key: str) -> ToolContext:
         state: dict[str, Any] = orjson.loads(orjson.dumps(self.state.values))
@@ -334,53 +367,3 @@ def _intended(state: SessionState) -> dict[str, Any]:
 def _past(arguments: dict[str, Any], done: Event) -> Past:
     """One call of a tool: tools run one at a time, so a result belongs to the intent before it."""
     return Past(tool=done.body["tool"], arguments=arguments, output=done.body["output"])
-
-
-def _refusal(call: ToolCall, tool: ToolSpec | None) -> str | None:
-    """Why a call cannot be run, in words for the model; None when it can."""
-    if tool is None:
-        return f"error: there is no tool {call.name!r}"
-    try:
-        jsonschema.validate(orjson.loads(call.arguments), tool.parameters)
-    except orjson.JSONDecodeError as broken:
-        return f"error: the arguments are not JSON ({broken})"
-    except jsonschema.ValidationError as wrong:
-        return f"error: the arguments do not fit: {wrong.message[:200]}"
-    return None
-
-
-def _with_context(tool: ToolSpec, arguments: dict[str, Any], context: ToolContext) -> dict[str, Any]:
-    return {**arguments, "context": context} if tool.takes_context else arguments
-
-
-def _text(returned: Any) -> str:
-    return shorten(
-        returned if isinstance(returned, str) else orjson.dumps(returned).decode(), OUTPUT_CHARS_MAX
-    )
-
-
-async def _in_thread(function: Callable[..., Any], arguments: dict[str, Any]) -> Any:
-    """Call a tool off the event loop, in a thread that does not keep a stopped process alive."""
-    loop = get_running_loop()
-    future: Future[Any] = loop.create_future()
-
-    def settle(error: BaseException | None, value: Any) -> None:
-        if future.cancelled():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(value)
-
-    def work() -> None:
-        error: BaseException | None = None
-        value: Any = None
-        try:
-            value = function(**arguments)
-        except BaseException as raised:  # noqa: BLE001 - the edge of a thread: handed to the loop as it is
-            error = raised
-        with suppress(RuntimeError):  # the loop is closed: we were told to stop, and the call stands open
-            loop.call_soon_threadsafe(settle, error, value)
-
-    threading.Thread(target=work, daemon=True, name="tool").start()
-    return await future

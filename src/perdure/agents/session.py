@@ -2,11 +2,11 @@
 
 import asyncio
 import fcntl
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 
@@ -15,8 +15,14 @@ from perdure.agents.client import ModelClient
 from perdure.agents.loop import Loop, load
 from perdure.agents.state import SessionState, Status
 from perdure.clock import Clock, SystemClock
-from perdure.config import ClientEnvironment, Places, read_client_environment, read_places
-from perdure.errors import BadRequest, Conflict, Interrupted, NotAllowed, StorageFailed
+from perdure.config import (
+    ClientEnvironment,
+    Places,
+    private_folder,
+    read_client_environment,
+    read_places,
+)
+from perdure.errors import BadRequest, Conflict, Interrupted, NotAllowed, SandboxUnavailable, StorageFailed
 from perdure.journal.event import Event, NewEvent
 from perdure.journal.store import Journal
 from perdure.platform.client_file import read_client_file
@@ -163,9 +169,11 @@ class Session:
         Raises Interrupted, saying how to go on, when the model or the disk refuses for longer than retries
         last; nothing is lost then. Raises Conflict when another process works on this run.
         """
-        self.workspace.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(self.workspace)
         address = self._address()
-        with _only_one(self.workspace.parent / "lock", self.run_id):
+        lock = _only_one(self.workspace.parent / "lock", self.run_id)
+        loop: Loop | None = None
+        try:
             async with ModelClient(base_url=address.base_url or "", api_key=address.api_key) as client:
                 loop = Loop(
                     run_id=self.run_id,
@@ -180,9 +188,17 @@ class Session:
                     if loop.state.status == "running" and loop.state.seq > 1:
                         loop.resume()
                     await loop.run()
-                except (Interrupted, NotAllowed, StorageFailed) as stopped:
-                    raise Interrupted(f"{stopped.message}. {how_to_go_on(self.run_id)}") from stopped
-        return outcome(self.run_id, loop.state)
+                except (Interrupted, NotAllowed, SandboxUnavailable, StorageFailed) as stopped:
+                    raise Interrupted(f"{stopped.message}. {self.how_to_go_on()}") from stopped
+                return outcome(self.run_id, loop.state)
+        finally:
+            _release(lock, None if loop is None else loop.tool_thread)
+
+    def how_to_go_on(self) -> str:
+        """The sentence that an interruption of this run ends with."""
+        if self.agent.spec.source is None:
+            return f"Nothing is lost. Go on with: Session.open({self.run_id!r}, agent=agent).run()"
+        return how_to_go_on(self.run_id)
 
     def _address(self) -> ClientEnvironment:
         if self._base_url is not None:
@@ -239,14 +255,28 @@ def _agent_of(run_id: str, state: SessionState) -> Agent:
     return Agent(spec=spec, tools=now.tools, choose=now.choose, folder=now.folder, changed=changed)
 
 
-@contextmanager
-def _only_one(lock: Path, run_id: str) -> Generator[None]:
-    """Hold the run: the kernel releases the lock when this process ends, however it ends."""
-    with lock.open("w", encoding="ascii") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as taken:
-            raise Conflict(
-                f"another process is working on {run_id}; watch it with: perdure show {run_id}"
-            ) from (taken)
-        yield
+def _only_one(lock: Path, run_id: str) -> IO[str]:
+    """Hold the run until the file is closed; the kernel closes it when this process ends, however it ends."""
+    held = lock.open("w", encoding="ascii")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as taken:
+        held.close()
+        raise Conflict(
+            f"another process is working on {run_id}; watch it with: perdure show {run_id}"
+        ) from taken
+    return held
+
+
+def _release(lock: IO[str], tool_thread: threading.Thread | None) -> None:
+    """Let go of the run, once the tool that a stopped loop left running has returned: it may still act."""
+
+    def close() -> None:
+        if tool_thread is not None:
+            tool_thread.join()
+        lock.close()
+
+    if tool_thread is None or not tool_thread.is_alive():
+        lock.close()
+    else:
+        threading.Thread(target=close, daemon=True, name="release").start()

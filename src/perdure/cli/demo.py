@@ -1,6 +1,7 @@
 """`perdure demo`: an agent tunes a kernel, is killed half-way, goes on, and then meets other hardware."""
 
 import argparse
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     out = console(sys.stdout)
     agent_file = example("kernel_tuning")
     places, clock = read_places(), SystemClock()
-    out.print("[bold]1[/] A server with a real model, and an agent that tunes a C attention kernel with it.")
+    out.print("1 A server with a real model, and an agent that tunes a C kernel with it.", style="bold")
     if arguments.model == MODEL:
         out.print(
             f"  {MODEL} is a load generator, not a thinker: every move it makes is legal, because a grammar "
@@ -81,16 +82,16 @@ def run(arguments: argparse.Namespace) -> int:
         )
         run_id = demo.run_until_killed()
         finished = demo.resume(run_id)
-        out.print("\n[bold]4[/] What happened, from the journal:")
+        out.print("\n4 What happened, from the journal:", style="bold")
         lines = timeline(journal.read(run_id))
         resumed = next((place for place, line in enumerate(lines) if line.what == "resumed"), 0)
         for line in lines[max(0, resumed - 4) : resumed + 5]:
             print_line(line, out)
-        out.print(f"  [dim]({len(lines)} lines in all: perdure show {run_id})[/]")
-        print_outcome(finished, out)
+        out.print(f"  ({len(lines)} lines in all: {program()} show {run_id})", style="dim")
+        print_outcome(finished, out, with_result=False)
         _print_result(finished, out)
         records = with_tool_times(recorded_calls(run_id, places), journal.read(run_id))
-    out.print("\n[bold]5[/] The same session on other hardware, as a first twin sees it:\n")
+    out.print("\n5 The same session on other hardware, as a first twin sees it:\n", style="bold")
     rows = estimate_rows(records)
     out.print(report(rows, records))
     folder: Path = arguments.report
@@ -102,7 +103,7 @@ def run(arguments: argparse.Namespace) -> int:
         plain = console(written)
         for line in lines:
             print_line(line, plain)
-        print_outcome(finished, plain)
+        print_outcome(finished, plain, with_result=False)
         _print_result(finished, plain)
         plain.print(report(rows, records))
     _print_next(run_id, folder, out)
@@ -132,12 +133,12 @@ class Demo:
         finally:
             process.kill()
             process.wait()
-        self.out.print(f"\n[bold]2[/] SIGKILL. Process {process.pid} is gone in the middle of its work.")
+        self.out.print(f"\n2 SIGKILL. Process {process.pid} is gone in the middle of its work.", style="bold")
         return run_id
 
     def resume(self, run_id: str) -> Outcome:
         """Go on in a new process until the run has ended, and return what came of it."""
-        self.out.print(f"\n[bold]3[/] perdure resume {run_id}\n")
+        self.out.print(f"\n3 {program()} resume {run_id}\n", style="bold")
         process = self._perdure("resume", run_id)
         process.wait(timeout=RUN_S_MAX)
         state = load(self.journal, run_id)
@@ -178,6 +179,11 @@ def example(name: str) -> Path:
     raise BadRequest(f"the example {name} is not here; run this in a checkout of Perdure")
 
 
+def program() -> str:
+    """How this command was typed, for the lines that a person copies."""
+    return shlex.quote(sys.argv[0]) if Path(sys.argv[0]).name == "perdure" else "perdure"
+
+
 def _evaluated(state: SessionState) -> int:
     return state.tool_counts.get("evaluate", 0)
 
@@ -188,23 +194,24 @@ def _print_result(finished: Outcome, out: Console) -> None:
         return
     ours, by_chance = result["speedup_geomean"], result["random_search_speedup_geomean"]
     out.print(
-        f"  kernel: [bold]{ours:.2f}x[/] the plain triple loop (geomean over shapes) after "
+        f"  kernel: {ours:.2f}x the plain triple loop (geomean over shapes) after "
         f"{result['evaluations']} evaluations, {result['peak_share']:.0%} of this machine's measured peak"
     )
-    verdict = "beat" if ours > by_chance else "did [bold]not[/] beat"
+    verdict = "beat" if ours > by_chance else "did NOT beat"
     out.print(f"  random search with the same budget: {by_chance:.2f}x. The model {verdict} it.")
 
 
 def _print_next(run_id: str, folder: Path, out: Console) -> None:
     out.print(f"\nThe report is in {folder}/. What to try next:")
     for command, what in (
-        (f"perdure show {run_id}", "the whole timeline"),
-        ("perdure serve", "the same endpoint for any OpenAI client"),
-        ("perdure init my-agent", "an agent of your own"),
-        (f"perdure estimate {folder}/trace.jsonl", "the table above again, on hardware you name"),
+        (f"show {run_id}", "the whole timeline"),
+        ("serve", "the same endpoint for any OpenAI client"),
+        ("init my-agent", "an agent of your own"),
+        (f"estimate {folder}/trace.jsonl", "the table above again, on hardware you name"),
         (
-            "perdure run examples/kernel_tuning/AGENT.toml --base-url URL --api-key KEY --model NAME",
+            "run examples/kernel_tuning/AGENT.toml --base-url URL --api-key KEY --model NAME",
             "the same job with a model that thinks",
         ),
     ):
-        out.print(f"  {command}\n      [dim]{what}[/]")
+        out.print(f"  {program()} {command}")
+        out.print(f"      {what}", style="dim")

@@ -22,6 +22,7 @@ COMMANDS = {
     "runs": "list the runs on this machine",
     "show": "print one run as a timeline",
     "trace": "export what a run asked of its models, without text",
+    "cost": "say what one batch costs on any chip: seconds, joules, money",
     "estimate": "say what a recorded run would take on other hardware",
     "catalog": "print what is known of chips, racks and models, and who says so",
     "validate": "score our predictions on measured runs",
@@ -35,7 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 done, 1 failed, 2 bad usage, 75 interrupted and resumable.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        print("perdure: interrupted before anything was recorded", file=sys.stderr)
+        return 1
+
+
+def _main(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="perdure",
         description="The open agent-computing stack: durable agents, the endpoint that serves them, "
@@ -65,6 +73,3 @@ def _run(arguments: argparse.Namespace) -> int:
     except PerdureError as error:
         print(f"perdure {arguments.command}: {error.message}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print(f"perdure {arguments.command}: interrupted", file=sys.stderr)
-        return 130

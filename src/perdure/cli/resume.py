@@ -1,15 +1,17 @@
 """`perdure resume`: go on with a run that was interrupted."""
 
 import argparse
+import signal
 import sys
 
 from perdure.agents.agent import Agent
-from perdure.agents.session import Session
+from perdure.agents.session import Session, how_to_go_on
 from perdure.cli.run import add_connection_arguments, see_through
 from perdure.cli.screen import Progress, console, print_json, print_outcome
 from perdure.cli.server_for_run import server_for
 from perdure.clock import SystemClock
 from perdure.config import read_places
+from perdure.errors import Interrupted
 from perdure.journal.store import Journal
 
 
@@ -21,6 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Settle what the dead process left, and see the run through. A finished run is only reported."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _resume(arguments)
+    except KeyboardInterrupt as stopped:
+        raise Interrupted(f"interrupted. {how_to_go_on(arguments.run_id)}") from stopped
+
+
+def _resume(arguments: argparse.Namespace) -> int:
     places, clock = read_places(), SystemClock()
     with Journal(places.journal_file, clock=clock) as journal:
         found = Session.open(arguments.run_id, places=places, clock=clock, journal=journal)

@@ -44,6 +44,7 @@ def add_connection_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Start the run and see it through."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     agent = Agent.load(arguments.agent, settings=arguments.set, model=arguments.model, goal=arguments.goal)
     places, clock = read_places(), SystemClock()
     with (
@@ -73,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
 def see_through(session: Session, *, as_json: bool) -> int:
     """Bring the session to its end, or raise Interrupted on SIGINT and SIGTERM; print what came of it."""
     outcome = asyncio.run(_until_told_to_stop(session))
+    for told in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(told, signal.SIG_IGN)  # the run has ended; what is left takes no time worth breaking
     if as_json:
         print_json(outcome.as_json())
     else:
@@ -88,4 +91,6 @@ async def _until_told_to_stop(session: Session) -> Outcome:
     try:
         return await work
     except asyncio.CancelledError as stopped:
+        for told in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(told, signal.SIG_IGN)
         raise Interrupted(f"interrupted. {how_to_go_on(session.run_id)}") from stopped

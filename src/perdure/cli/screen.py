@@ -24,8 +24,11 @@ def print_json(value: Any) -> None:
 
 
 def console(stream: TextIO) -> Console:
-    """A console on `stream`: colours and width of a terminal, plain wide lines elsewhere."""
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else 160)
+    """A console on `stream`: colours and width of a terminal, plain wide lines elsewhere.
+
+    Brackets in what it prints are text, not markup: models and servers write what they like.
+    """
+    return Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else 160)
 
 
 def print_line(line: Line, to: Console) -> None:
@@ -66,7 +69,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= VALUE_CHARS_MAX else f"{text[:VALUE_CHARS_MAX]}… (whole with --json)"
 
 
-def print_outcome(outcome: Outcome, to: Console) -> None:
+def print_outcome(outcome: Outcome, to: Console, *, with_result: bool = True) -> None:
     """The figures of a run, and its result."""
     share = outcome.cached_tokens / outcome.prompt_tokens if outcome.prompt_tokens else 0.0
     to.print(f"{outcome.run_id}: {outcome.status}" + (f", {outcome.because}" if outcome.because else ""))
@@ -78,8 +81,8 @@ def print_outcome(outcome: Outcome, to: Console) -> None:
         f"  {outcome.prompt_tokens:,} prompt tokens ({share:.0%} from cache), "
         f"{outcome.output_tokens:,} output tokens"
     )
-    for name, value in (outcome.result or {}).items():
-        to.print(f"  {name}: {_shown(value)}", soft_wrap=True, markup=False)
+    for name, value in (outcome.result or {}).items() if with_result else ():
+        to.print(f"  {name}: {_shown(value)}", soft_wrap=True)
     if outcome.unknown_effects:
         to.print(
             f"  {outcome.unknown_effects} calls were cut off by a crash; whether they took effect is unknown"

@@ -14,9 +14,8 @@ from perdure.agents.session import find_server
 from perdure.cli.models import obtain
 from perdure.cli.serve import is_scripted
 from perdure.clock import Clock
-from perdure.config import ClientEnvironment, Places, child_environment
+from perdure.config import ClientEnvironment, Places, child_environment, private_folder
 from perdure.errors import NotAllowed, Unavailable, UnknownModel
-from perdure.platform.client_file import read_client_file
 from perdure.rng import new_id
 
 ANSWER_S_MAX = 3.0
@@ -59,7 +58,7 @@ def own_server(*, model: str, places: Places, clock: Clock, yes: bool) -> Genera
     """A server that lives as long as the block, and dies with this process even by SIGKILL."""
     if not is_scripted(model):
         obtain(model, places, yes=yes)  # asks here: the server has no terminal
-    places.runs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(places.runs_dir)
     name = new_id("server")
     announce = places.runs_dir / f"{name}.json"
     log = places.runs_dir / f"{name}.log"
@@ -68,12 +67,15 @@ def own_server(*, model: str, places: Places, clock: Clock, yes: bool) -> Genera
     print(f"no server answers; starting one for this run with {model}", file=sys.stderr)
     with log.open("wb") as written:
         process = subprocess.Popen(
-            words, stdin=subprocess.DEVNULL, stdout=written, stderr=written, env=child_environment({})
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=written,
+            stderr=written,
+            env=child_environment({}),
+            start_new_session=True,  # Ctrl-C is for us; we stop the server once the run has stopped
         )
         try:
-            base_url = _announced(process, announce, log, clock)
-            client = read_client_file(places.client_file)
-            yield ClientEnvironment(base_url=base_url, api_key=client.api_key if client else None)
+            yield _announced(process, announce, log, clock)
         finally:
             process.terminate()
             try:
@@ -82,11 +84,11 @@ def own_server(*, model: str, places: Places, clock: Clock, yes: bool) -> Genera
                 process.kill()
                 process.wait()
             announce.unlink(missing_ok=True)
-    log.unlink(missing_ok=True)
+            log.unlink(missing_ok=True)
 
 
-def _announced(process: subprocess.Popen[bytes], announce: Path, log: Path, clock: Clock) -> str:
-    """The address of the server once it answers."""
+def _announced(process: subprocess.Popen[bytes], announce: Path, log: Path, clock: Clock) -> ClientEnvironment:
+    """Address and key of the server once it answers."""
     deadline_s = clock.monotonic_s() + START_S_MAX
     while not announce.is_file():
         if process.poll() is not None or clock.monotonic_s() > deadline_s:
@@ -96,7 +98,8 @@ def _announced(process: subprocess.Popen[bytes], announce: Path, log: Path, cloc
             process.wait(timeout=POLL_S)
         except subprocess.TimeoutExpired:
             continue
-    return str(json.loads(announce.read_text(encoding="utf-8"))["base_url"])
+    said = json.loads(announce.read_text(encoding="utf-8"))
+    return ClientEnvironment(base_url=str(said["base_url"]), api_key=str(said["api_key"]))
 
 
 def _models(address: ClientEnvironment) -> list[str] | None:

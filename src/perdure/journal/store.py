@@ -16,6 +16,7 @@ from typing import Self
 import orjson
 
 from perdure.clock import Clock
+from perdure.config import private_folder
 from perdure.errors import Conflict, NotFound, StorageFailed
 from perdure.journal.event import Effect, EffectChange, EffectState, Event, NewEvent, Snapshot, Stream
 from perdure.units import MIB
@@ -60,7 +61,8 @@ class Journal:
         self._numbers: dict[str, int] = {}
         self.path = path
         with _explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            private_folder(path.parent)
+            path.touch(mode=0o600)  # before SQLite makes it: its WAL gets the same mode
             self._db = sqlite3.connect(
                 path, isolation_level=None, timeout=BUSY_S_MAX, check_same_thread=False, cached_statements=64
             )
@@ -68,7 +70,6 @@ class Journal:
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute("PRAGMA foreign_keys = ON")
             self._migrate()
-        path.chmod(0o600)
 
     def __enter__(self) -> Self:
         return self
