@@ -64,8 +64,8 @@ def serving(installed: Path, tmp_path: Path) -> Iterator[dict[str, str]]:
                     break
                 assert process.poll() is None
                 time.sleep(0.05)
-            client = json.loads((tmp_path / "home" / "config" / "client.json").read_text())
-            yield {"base_url": json.loads(announce.read_text())["base_url"], "key": client["api_key"]}
+            said = json.loads(announce.read_text())
+            yield {"base_url": said["base_url"], "key": said["api_key"]}
         finally:
             process.terminate()
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,8 +38,12 @@ def server(home: Path, *options: str):
 
 
 def wait_for(announced: Path, process: subprocess.Popen, output: Path) -> None:
+    wait_until(announced.is_file, process, output)
+
+
+def wait_until(ready: Callable[[], bool], process: subprocess.Popen, output: Path) -> None:
     for _ in range(READY_S_MAX * 50):
-        if announced.is_file():
+        if ready():
             return
         assert process.poll() is None, output.read_text()
         try:
@@ -49,7 +54,22 @@ def wait_for(announced: Path, process: subprocess.Popen, output: Path) -> None:
 
 
 def api_key(home: Path) -> str:
-    return json.loads((home / "config" / "client.json").read_text())["api_key"]
+    return json.loads((home / "announced.json").read_text())["api_key"]
+
+
+@contextmanager
+def own_server(home: Path, *options: str):
+    """A server as its owner starts it, without `--announce`: what is in the client file, and its output."""
+    client, output = home / "config" / "client.json", home / "output.txt"
+    before = client.stat().st_ino if client.is_file() else None
+    with output.open("wb") as out:
+        process = subprocess.Popen([*SERVE, "--port", "0", *options], stdout=out, stderr=subprocess.STDOUT)
+    try:
+        wait_until(lambda: client.is_file() and client.stat().st_ino != before, process, output)
+        yield json.loads(client.read_text()), output
+    finally:
+        process.kill()
+        process.wait()
 
 
 def run(*words: str, code: int) -> str:
@@ -63,19 +83,46 @@ def run(*words: str, code: int) -> str:
 
 def test_the_first_start_makes_a_key_for_its_owner(own_home):
     """The key works, lies in a 0600 file, is kept by the next start, and is never printed."""
-    with server(own_home) as (_, said, output):
-        key = api_key(own_home)
+    with own_server(own_home) as (said, output):
+        key = said["api_key"]
         with openai.OpenAI(base_url=said["base_url"], api_key=key) as client:
             assert client.chat.completions.create(**HELLO).choices[0].finish_reason == "stop"
         assert said["model"] == "scripted"
         assert key not in output.read_text()
-    for name in ("announced.json", "config/client.json"):
-        assert (own_home / name).stat().st_mode & 0o777 == 0o600
-    with server(own_home) as (_, _, _):
-        assert api_key(own_home) == key
-    exports = run("env", code=0)
-    assert f"export OPENAI_API_KEY={key}" in exports.splitlines()
-    assert f"export PERDURE_BASE_URL={said['base_url']}" in exports.splitlines()
+        exports = run("env", code=0).splitlines()
+        assert f"export OPENAI_API_KEY={key}" in exports
+        assert f"export PERDURE_BASE_URL={said['base_url']}" in exports
+        assert "nothing answers" not in "".join(exports)
+    assert (own_home / "config" / "client.json").stat().st_mode & 0o777 == 0o600
+    with own_server(own_home) as (again, _):
+        assert again["api_key"] == key
+
+
+def test_env_says_when_nothing_answers(own_home):
+    """After the server has ended its exports still come, and standard error says so and how to start one."""
+    with own_server(own_home) as (said, _):
+        pass
+    output = run("env", code=0)
+    assert f"export OPENAI_API_KEY={said['api_key']}" in output
+    assert f"nothing answers at {said['base_url']}" in output
+    assert "perdure serve --model scripted" in output
+
+
+def test_an_announced_server_leaves_the_owners_file_alone(own_home):
+    """Address and key stand in the file it was told, for its starter; the owner's key is used if any."""
+    client_file = own_home / "config" / "client.json"
+    with server(own_home) as (_, said, output):
+        with openai.OpenAI(base_url=said["base_url"], api_key=said["api_key"]) as client:
+            assert [model.id for model in client.models.list()] == ["scripted"]
+        assert said["api_key"] not in output.read_text()
+    assert (own_home / "announced.json").stat().st_mode & 0o777 == 0o600
+    assert not client_file.exists()
+    with own_server(own_home) as (own, _):
+        pass
+    before = client_file.read_bytes()
+    with server(own_home) as (_, said, _):
+        assert said["api_key"] == own["api_key"]
+    assert client_file.read_bytes() == before
 
 
 def test_the_banner_says_what_a_client_needs(own_home):

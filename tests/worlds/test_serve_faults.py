@@ -48,7 +48,7 @@ def announced(home: Path, process: subprocess.Popen) -> dict:
 
 def ask(home: Path, base_url: str, text: str, key: str, context: ssl.SSLContext | None = None):
     """Status and parsed body of one chat completion."""
-    api_key = json.loads((home / "config" / "client.json").read_text())["api_key"]
+    api_key = json.loads((home / "announced.json").read_text())["api_key"]
     body = {"model": "scripted", "messages": [{"role": "user", "content": text}]}
     request = urllib.request.Request(
         f"{base_url}/chat/completions",
@@ -112,7 +112,7 @@ def test_tables_of_a_newer_version_are_left_alone(own_home: Path) -> None:
 
 
 def test_two_servers_may_start_at_once_on_one_folder(own_home: Path, tmp_path: Path) -> None:
-    """`perdure run` starts a server while the user's own may start too: both live, with one key."""
+    """`perdure run` starts a server while the user's own may start too: both live, and know each other's keys."""
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         folder.mkdir()
@@ -120,7 +120,8 @@ def test_two_servers_may_start_at_once_on_one_folder(own_home: Path, tmp_path: P
     try:
         for folder, process in zip(folders, processes, strict=True):
             base_url = announced(folder, process)["base_url"]
-            assert ask(own_home, base_url, "hello", "key")[0] == 200
+            for keys_from in folders[: folders.index(folder) + 1]:
+                assert ask(keys_from, base_url, "hello", "key")[0] == 200
         for process in processes:
             stop(process)
     finally:

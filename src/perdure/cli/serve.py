@@ -32,6 +32,8 @@ DEFAULT_MODEL = "smollm2-135m"
 DEFAULT_PORT = 8000
 DEFAULT_SLOTS = 2
 
+_ANNOUNCE = "once ready, write address, key, model and pid to FILE (0600), not to what `perdure env` reads"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
@@ -57,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--insecure", action="store_true", help="listen beyond this machine without TLS")
     add("--yes", action="store_true", help="fetch a missing model without asking")
     add("--quiet", action="store_true", help="no banner and no line per request")
-    add("--announce", type=Path, metavar="FILE", help="write address, pid and model to FILE once ready")
+    add("--announce", type=Path, metavar="FILE", help=_ANNOUNCE)
     add("--parent-pid", type=int, metavar="PID", help="end when the process PID ends")
 
 
@@ -83,9 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
     base_url = _base_url(arguments.host, listening, tls)
 
     def on_ready() -> None:
-        _keep_client(platform, places, base_url, engine, ours=arguments.announce is None)
-        if arguments.announce is not None:
-            _announce(arguments.announce, base_url, engine)
+        client = ClientFile(base_url=base_url, api_key=_owners_key(platform, places), model=engine.card.id)
+        if arguments.announce is None:
+            write_client_file(places.client_file, client)
+        else:
+            _announce(arguments.announce, client)
         if not arguments.quiet:
             print(_banner(engine, base_url), flush=True)
 
@@ -168,20 +172,21 @@ def _base_url(host: str, listening: socket.socket, tls: Tls | None) -> str:
     return f"{'http' if tls is None else 'https'}://{near}:{port}/v1"
 
 
-def _keep_client(platform: Platform, places: Places, base_url: str, engine: Engine, *, ours: bool) -> None:
-    """See that the owner has a key that is good here, and the address of a server of `ours` to keep."""
+def _owners_key(platform: Platform, places: Places) -> str:
+    """A key that is good here: the one that the owner has, else a new one."""
     known = read_client_file(places.client_file)
     if known is not None and platform.keys.owns(known.api_key):
-        key = known.api_key
-    else:
-        key, known = platform.keys.make(WORKSPACE), None
-    if known is None or ours:
-        client = ClientFile(base_url=base_url, api_key=key, model=engine.card.id)
-        write_client_file(places.client_file, client)
+        return known.api_key
+    return platform.keys.make(WORKSPACE)
 
 
-def _announce(path: Path, base_url: str, engine: Engine) -> None:
-    said = {"base_url": base_url, "pid": os.getpid(), "model": engine.card.id}
+def _announce(path: Path, client: ClientFile) -> None:
+    said = {
+        "base_url": client.base_url,
+        "api_key": client.api_key,
+        "pid": os.getpid(),
+        "model": client.model,
+    }
     replace_private(path, msgspec.json.encode(said).decode() + "\n")
 
 

@@ -87,7 +87,9 @@ def own_server(*, model: str, places: Places, clock: Clock, yes: bool) -> Genera
             log.unlink(missing_ok=True)
 
 
-def _announced(process: subprocess.Popen[bytes], announce: Path, log: Path, clock: Clock) -> ClientEnvironment:
+def _announced(
+    process: subprocess.Popen[bytes], announce: Path, log: Path, clock: Clock
+) -> ClientEnvironment:
     """Address and key of the server once it answers."""
     deadline_s = clock.monotonic_s() + START_S_MAX
     while not announce.is_file():
