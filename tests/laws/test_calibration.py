@@ -12,7 +12,7 @@ from perdure.catalog.load import load_catalog
 from perdure.errors import CatalogBroken, NotFound
 from perdure.silicon.calibration import calibration_of
 from perdure.silicon.calibration_software import software_of
-from perdure.silicon.calibration_table import Table, table_from
+from perdure.silicon.calibration_table import Table, table_from, tables_of
 from perdure.silicon.chip import chip_at
 from perdure.silicon.efficiency import UNCALIBRATED
 from perdure.silicon.shapes import Attention, Elementwise, Experts, Gemm, Message, Shape
@@ -105,6 +105,14 @@ def test_a_table_is_continuous(first: float, second: float, step: float) -> None
     """A thousandth more in size is at most about a thousandth more in time, inside the grid and beyond."""
     ratio = made().seconds(first * step, second) / made().seconds(first, second)
     assert 1 - 1e-9 <= ratio <= step**1.2 + 1e-9
+
+
+@given(first=sizes, second=sizes, inputs=st.sampled_from([128.0, 2048.0, 8192.0]))
+def test_more_rows_never_take_less(first: float, second: float, inputs: float) -> None:
+    """Timings dip where a library picks another kernel; what is priced does not."""
+    table = tables_of("nvidia-b200", "any")["gemm/fp8_block"]
+    fewer, more = sorted((first, second))
+    assert table.seconds(fewer, 5120, inputs) <= table.seconds(more, 5120, inputs) * (1 + 1e-12)
 
 
 @given(rows=sizes)
