@@ -76,8 +76,19 @@ def test_a_file_answers_one_question(path: Path) -> None:
 
 def test_import_perdure_brings_nothing_along() -> None:
     """`import perdure` loads none of the libraries that cost time; they come with what needs them."""
-    heavy = ("aiohttp", "starlette", "uvicorn", "sqlalchemy", "msgspec", "rich", "numpy", "asyncio")
+    heavy = ("aiohttp", "starlette", "uvicorn", "sqlalchemy", "msgspec", "rich", "numpy", "numba", "asyncio")
     code = f"import sys, perdure; print([name for name in {heavy!r} if name in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", ["serve", "cost", "estimate", "run"])
+def test_a_command_that_must_start_fast_brings_no_compiler(command: str) -> None:
+    """`perdure serve` prices calls without numba or numpy; only what simulates imports them."""
+    code = (
+        f"import sys, perdure.cli.{command}, perdure.models.cost_live, perdure.models.cost_sample; "
+        "print([name for name in ('numpy', 'numba', 'llvmlite') if name in sys.modules])"
+    )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "[]"
 
@@ -95,7 +106,7 @@ def test_help_brings_nothing_along() -> None:
 
 
 def test_the_default_install_has_no_torch_and_no_cuda() -> None:
-    """What `pip install perdure` brings along is small: no torch, no CUDA, no numpy."""
+    """What `pip install perdure` brings along is small: no torch and no CUDA."""
     locked = (ROOT / "requirements" / "run.lock").read_text(encoding="utf-8")
     names = {line.split("==")[0] for line in locked.splitlines() if "==" in line and not line.startswith(" ")}
     assert "starlette" in names

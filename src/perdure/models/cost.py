@@ -13,7 +13,7 @@ from perdure.models.batch import Batch, Sums
 from perdure.models.memory import Memory, memory_of, stage_share
 from perdure.models.operations import Lowering
 from perdure.silicon.efficiency import UNCALIBRATED, Efficiency, Factor
-from perdure.silicon.energy import energy_j
+from perdure.silicon.energy import Electricity, energy_j
 from perdure.silicon.price import Machine, Rating, rate
 from perdure.silicon.price_machine import Hardware
 from perdure.silicon.price_rent import SECONDS_PER_HOUR, Rent
@@ -38,7 +38,8 @@ class Price:
     chip_seconds  that its chips are held: all of them, for the time of a pipeline's fullest stage
     spent         where the seconds go, with every guess at its mid
     energy_j      of the chips alone; None where their power is not known
-    money_usd     None without a rent
+    money_usd     rent, electricity in it; None without a rent
+    electricity_usd  of that, what the joules cost; None where no site is given
     """
 
     seconds: Range
@@ -47,6 +48,7 @@ class Price:
     lines: tuple[Line, ...]
     energy_j: Range | None
     money_usd: Range | None
+    electricity_usd: Range | None
     factors: tuple[Factor, ...]
 
 
@@ -58,6 +60,7 @@ class Instance:
     hardware: Hardware
     efficiency: Efficiency = UNCALIBRATED
     rent: Rent | None = None
+    electricity: Electricity | None = None
 
     def price(self, batch: Batch) -> Price:
         """What `batch` costs; raises BadRequest where the chip lacks the precision."""
@@ -72,7 +75,8 @@ class Instance:
         def over(value: Callable[[Machine, Spent], float]) -> Range:
             return range_of(value(*mid), [value(machine, spent) for machine, spent in drawn])
 
-        rent, power_w = self.rent, self.hardware.mid.chip.power_w
+        rent, electricity = self.rent, self.electricity
+        known = self.hardware.mid.chip.power_w is not None
         return Price(
             seconds=over(lambda _, spent: spent.seconds),
             chip_seconds=over(lambda _, spent: self._chip_seconds(spent)),
@@ -81,12 +85,17 @@ class Instance:
                 Line(operation=rated.operation, factor=rated.factor, spent=spent)
                 for rated, spent in rating.lines(self.hardware.mid)
             ),
-            energy_j=None if power_w is None else over(self._joules),
+            energy_j=over(self._joules) if known else None,
             money_usd=None
             if rent is None
             else over(
                 lambda machine, spent: self._chip_seconds(spent) / SECONDS_PER_HOUR * rent.at(machine.draw)
             ),
+            electricity_usd=over(
+                lambda machine, spent: self._joules(machine, spent) * electricity.usd_per_j(machine.draw)
+            )
+            if known and electricity
+            else None,
             factors=rating.factors,
         )
 
@@ -128,6 +137,10 @@ class Instance:
     def _chip_seconds(self, spent: Spent) -> float:
         return self.lowering.parallel.chips * self._stage_share * spent.seconds
 
+    def chip_seconds_on(self, machine: Machine, rating: Rating) -> float:
+        """How long all chips together are held for a rated batch."""
+        return self.lowering.parallel.chips * self._stage_share * rating.seconds(machine)
+
     def _joules(self, machine: Machine, spent: Spent) -> float:
         joules = energy_j(
             spent,
@@ -137,3 +150,21 @@ class Instance:
         )
         assert joules is not None, "asked only where the power is known"
         return joules
+
+
+def break_even_usd_per_h(instance: Instance, priced: Instance, batch: Batch) -> Range:
+    """The rent of a chip of `instance` at which `batch` costs there what it costs on `priced`, which has one.
+
+    Both are drawn together: a draw is the same luck for either.
+    """
+    assert priced.rent is not None, "only what has a rent can be compared with"
+    rent = priced.rent
+    mine = instance.rating(instance.lowering.sums(batch))
+    theirs = priced.rating(priced.lowering.sums(batch))
+
+    def at(here: Machine, there: Machine) -> float:
+        paid = priced.chip_seconds_on(there, theirs) * rent.at(there.draw)
+        return paid / instance.chip_seconds_on(here, mine)
+
+    drawn = zip(instance.hardware.drawn, priced.hardware.drawn, strict=True)
+    return range_of(at(instance.hardware.mid, priced.hardware.mid), [at(*both) for both in drawn])

@@ -72,7 +72,7 @@ class Lowering:
         for group in self.model.groups:
             layer = (
                 *attention_of.token_operations(group.attention, tokens, here),
-                *all_reduce("all-reduce of attention", tokens, here),
+                *all_reduce("all-reduce, attention", tokens, here),
                 *feed_forward_of.token_operations(group.feed_forward, tokens, here),
             )
             yield from _repeated(layer, group.count)

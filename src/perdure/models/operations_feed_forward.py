@@ -23,7 +23,7 @@ def token_operations(feed_forward: FeedForward, tokens: float, here: Here) -> It
     if isinstance(feed_forward, Experts) and here.parallel.dp > 1:
         yield from _send(feed_forward, tokens, here)
     else:
-        yield from all_reduce("all-reduce of feed-forward", tokens, here)
+        yield from all_reduce("all-reduce, feed-forward", tokens, here)
 
 
 def shared_operations(feed_forward: FeedForward, all_tokens: float, here: Here) -> Iterator[Operation]:

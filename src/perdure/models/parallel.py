@@ -70,7 +70,7 @@ def check_parallel(model: Architecture, parallel: Parallel) -> None:
         raise BadRequest(
             f"pp={parallel.pp} is more than the {model.layers} layers of {model.name}", param="pp"
         )
-    heads = min(_query_heads(group.attention) for group in model.groups)
+    heads = min(query_heads(group.attention) for group in model.groups)
     if heads % parallel.tp:
         raise BadRequest(
             f"tp={parallel.tp} does not divide the {heads} heads of {model.name}; "
@@ -79,7 +79,8 @@ def check_parallel(model: Architecture, parallel: Parallel) -> None:
         )
 
 
-def _query_heads(attention: Attention) -> int:
+def query_heads(attention: Attention) -> int:
+    """Heads among which tensor parallelism can divide one layer's attention."""
     return attention.value_heads if isinstance(attention, LinearAttention) else attention.query_heads
 
 

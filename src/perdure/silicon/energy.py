@@ -1,6 +1,11 @@
-"""How many joules chips take for a batch, from how busy they are."""
+"""How many joules chips take for a batch, from how busy they are, and what those cost."""
 
+from dataclasses import dataclass
+
+from perdure.catalog.entry import Entry
+from perdure.catalog.figure import Figure
 from perdure.silicon.chip import Chip
+from perdure.silicon.ranges import Draw, drawn_figure
 from perdure.silicon.roofline import Spent
 
 JOULES_PER_KWH = 3.6e6
@@ -16,3 +21,20 @@ def energy_j(spent: Spent, *, chips_busy: float, chip_seconds: float, chip: Chip
         return None
     idle_w = chip.idle_power_w or 0.0
     return idle_w * chip_seconds + (chip.power_w - idle_w) * spent.busy_s * chips_busy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Electricity:
+    """What a chip's joule costs where it stands: the price at the meter, and what cooling adds."""
+
+    usd_per_kwh: Figure
+    pue: Figure
+
+    def usd_per_j(self, draw: Draw) -> float:
+        """Dollars a joule in one draw of the guesses."""
+        return drawn_figure(self.usd_per_kwh, draw).mid * drawn_figure(self.pue, draw).mid / JOULES_PER_KWH
+
+
+def electricity_at(site: Entry) -> Electricity:
+    """What electricity costs at a site of the catalogue."""
+    return Electricity(usd_per_kwh=site.figure("electricity_usd_per_kwh"), pue=site.figure("pue_ratio"))

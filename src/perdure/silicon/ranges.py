@@ -102,17 +102,18 @@ def chance_of(figure: Figure) -> str:
     return f"{figure.owner}/{quantity}"
 
 
-def _drawn(figures: Mapping[str, Figure], draw: Draw) -> Mapping[str, Figure]:
-    return {
-        name: _drawn_figure(figure, draw) if figure.guessed else figure for name, figure in figures.items()
-    }
-
-
-def _drawn_figure(figure: Figure, draw: Draw) -> Figure:
+def drawn_figure(figure: Figure, draw: Draw) -> Figure:
+    """`figure` as it would be if its guess had come out as in `draw`; a fact is itself."""
+    if draw.number is None or not figure.guessed:
+        return figure
     luck = draw.luck(chance_of(figure))
     assert luck is not None, "the mid is not drawn"
     value = _triangular(figure.low, figure.mid, figure.high, luck)
     return replace(figure, low=value, mid=value, high=value)
+
+
+def _drawn(figures: Mapping[str, Figure], draw: Draw) -> Mapping[str, Figure]:
+    return {name: drawn_figure(figure, draw) for name, figure in figures.items()}
 
 
 @cache

@@ -11,6 +11,7 @@ from perdure.models.operations import ONE_CHIP, Lowering
 from perdure.models.parallel import Parallel
 from perdure.models.precision import Precision
 from perdure.silicon.efficiency import UNCALIBRATED, Efficiency
+from perdure.silicon.energy import Electricity
 from perdure.silicon.price_machine import Hardware
 from perdure.silicon.price_rent import Rent
 
@@ -33,6 +34,7 @@ class Deployment:
     instances: int = 1
     efficiency: Efficiency = UNCALIBRATED
     rent: Rent | None = None
+    electricity: Electricity | None = None
 
     @property
     def chips(self) -> int:
@@ -52,6 +54,7 @@ class Deployment:
             hardware=Hardware(chip=self.chip, rack=self.rack),
             efficiency=self.efficiency,
             rent=self.rent,
+            electricity=self.electricity,
         )
 
     @property
