@@ -31,6 +31,7 @@ from perdure.dialects.item import (
     Tool,
     ToolChoice,
 )
+from perdure.engines.engine import Prepared
 from perdure.engines.llamacpp import LlamaCpp
 from perdure.errors import BadRequest, ContextTooLong, EngineFailed
 from perdure.processes import identify
@@ -119,7 +120,10 @@ def user(text: str) -> tuple[Item, ...]:
 
 
 async def ask(engine: LlamaCpp, **given: Any) -> list[Event]:
-    prepared = await engine.prepare(Call(model="smollm2-135m", **given))
+    return await everything(engine, await engine.prepare(Call(model="smollm2-135m", **given)))
+
+
+async def everything(engine: LlamaCpp, prepared: Prepared) -> list[Event]:
     return [event async for event in engine.stream(prepared)]
 
 
@@ -326,23 +330,25 @@ async def test_the_next_turn_computes_only_what_is_new(engine: LlamaCpp) -> None
     assert after.cached_tokens >= before.prompt_tokens - 8
 
 
-async def test_each_request_has_the_whole_window(engine: LlamaCpp) -> None:
+async def test_each_request_has_the_whole_window(smollm2: Path) -> None:
     """Two prompts that each fill nearly all of the window run at once; one token more than it is refused."""
-    filler = "word " * (WINDOW_TOKENS - 60)
-    prepared = [
-        await engine.prepare(Call(model="m", items=user(f"{n} {filler}"), max_output_tokens=4))
-        for n in (1, 2)
-    ]
-    assert all(len(p.prompt_token_ids) > WINDOW_TOKENS * 0.9 for p in prepared)
-
-    async def run(index: int) -> Finished:
-        return finish([event async for event in engine.stream(prepared[index])])
-
-    for finished in await asyncio.gather(run(0), run(1)):
-        assert finished.usage.output_tokens >= 1
-    room = WINDOW_TOKENS - len(prepared[0].prompt_token_ids)
-    with pytest.raises(ContextTooLong, match=f"window is {WINDOW_TOKENS}. Ask for at most {room}"):
-        await engine.prepare(Call(model="m", items=user(f"1 {filler}"), max_output_tokens=room + 1))
+    window_tokens = 256
+    engine = LlamaCpp(
+        model_file=smollm2, model_id="m", window_tokens=window_tokens, slots=2, clock=SystemClock()
+    )
+    await engine.start()
+    try:
+        filler = "word " * (window_tokens - 50)
+        calls = [Call(model="m", items=user(f"{n} {filler}"), max_output_tokens=4) for n in (1, 2)]
+        prepared = [await engine.prepare(call) for call in calls]
+        assert all(len(p.prompt_token_ids) > window_tokens * 0.9 for p in prepared)
+        for events in await asyncio.gather(*(everything(engine, p) for p in prepared)):
+            assert finish(events).usage.output_tokens >= 1
+        room = window_tokens - len(prepared[0].prompt_token_ids)
+        with pytest.raises(ContextTooLong, match=f"window is {window_tokens}. Ask for at most {room}"):
+            await engine.prepare(Call(model="m", items=user(f"1 {filler}"), max_output_tokens=room + 1))
+    finally:
+        await engine.close()
 
 
 async def idle(engine: LlamaCpp) -> bool:
@@ -406,6 +412,7 @@ PARENT = """
 import asyncio, sys
 from pathlib import Path
 from perdure.clock import SystemClock
+from perdure.engines.engine import Prepared
 from perdure.engines.llamacpp import LlamaCpp
 
 async def main():

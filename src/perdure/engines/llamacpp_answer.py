@@ -78,7 +78,7 @@ async def answer(
                 yield event
             yield _finished(prepared, given, spent)
             return
-        if attempt.certain or attempt is constraint.attempts[-1]:
+        if attempt is constraint.attempts[-1]:
             raise _broken_promise(constraint, prepared, given)
 
 

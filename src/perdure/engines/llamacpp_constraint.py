@@ -65,8 +65,8 @@ class Constraint:
     primed     how the answer begins; it stands at the end of the prompt already
     calls      whether the answer may be a call
     checked    whether the answer is promised to fit a schema
-    attempts   to be made in this order until one fits; all but certain ones are checked before they are shown
-    enough     so many output tokens would surely do
+    attempts   to be made in this order until one fits; what is not certain is shown when it has been checked
+    enough_tokens  so many would surely do
     """
 
     primed: str = ""
@@ -136,18 +136,17 @@ def _forced(call: Call, max_output_tokens: int, *, guided: bool) -> Constraint:
     header = HEADER_BYTES + max(len(tool.name.encode()) for tool in tools)
     room = max_output_tokens - END_TOKENS - header
     plans = [_plan(_parameters(tool), room, f"tool {tool.name}") for tool in tools]
+
+    def attempt(bounded: Sequence[Bounded]) -> Attempt:
+        certain = guided and all(b.exact and b.bytes_max <= room for b in bounded)
+        return Attempt(fields=_call_fields(tools, bounded, guided=guided), certain=certain)
+
     return Constraint(
         primed=primed_text(call, guided=guided),
         calls=True,
         checked=True,
-        attempts=tuple(
-            Attempt(
-                fields=_call_fields(tools, bounded, guided=guided),
-                certain=guided and all(b.exact and b.bytes_max <= room for b in bounded),
-            )
-            for bounded in ([plan.roomy for plan in plans], [plan.safe for plan in plans])
-        ),
-        enough_tokens=max(plan.tightest_bytes for plan in plans) + header + END_TOKENS,
+        attempts=_in_turn([attempt(bounded) for bounded in _stages(plans)]),
+        enough_tokens=int(max(plan.tightest.bytes_max for plan in plans)) + header + END_TOKENS,
     )
 
 
@@ -155,27 +154,41 @@ def _structured(call: Call, tools: Sequence[Tool], max_output_tokens: int, *, gu
     assert call.output_schema is not None
     room = max_output_tokens - END_TOKENS
     plan = _plan(call.output_schema, room, "the response format")
+
+    def attempt(bounded: Bounded) -> Attempt:
+        certain = guided and bounded.exact and bounded.bytes_max <= room and not tools
+        return Attempt(fields=_text_fields(bounded, tools, guided=guided), certain=certain)
+
     return Constraint(
         calls=bool(tools) and guided,
         checked=True,
-        attempts=tuple(
-            Attempt(
-                fields=_text_fields(bounded, tools, guided=guided),
-                certain=guided and bounded.exact and bounded.bytes_max <= room and not tools,
-            )
-            for bounded in (plan.roomy, plan.safe)
-        ),
-        enough_tokens=plan.tightest_bytes + END_TOKENS,
+        attempts=_in_turn([attempt(bounded) for (bounded,) in _stages([plan])]),
+        enough_tokens=int(plan.tightest.bytes_max) + END_TOKENS,
     )
+
+
+def _in_turn(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
+    """The attempts up to the first that is certain, each of them once."""
+    chosen: list[Attempt] = []
+    for attempt in attempts:
+        if attempt not in chosen:
+            chosen.append(attempt)
+        if attempt.certain:
+            break
+    return tuple(chosen)
+
+
+def _stages(plans: "Sequence[_Plan]") -> list[list[Bounded]]:
+    return [[p.roomy for p in plans], [p.safe for p in plans], [p.tightest for p in plans]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """Two narrowings of a schema: one with room for ordinary values, one that surely fits, if any does."""
+    """Three narrowings of a schema: roomy for ordinary values, safe so that it surely fits, and tightest."""
 
     roomy: Bounded
     safe: Bounded
-    tightest_bytes: int
+    tightest: Bounded
 
 
 def _plan(schema: JsonSchema, room: int, what: str) -> _Plan:
@@ -192,7 +205,7 @@ def _plan_cached(schema_json: bytes, room: int, what: str) -> _Plan:
     return _Plan(
         roomy=roomy or _narrowed(schema, LADDER[-1]) or tightest,
         safe=safe or tightest,
-        tightest_bytes=int(tightest.bytes_max),
+        tightest=tightest,
     )
 
 

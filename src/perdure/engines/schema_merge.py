@@ -67,13 +67,6 @@ def branches(schema: Any, root: JsonSchema, path: tuple[str, ...] = ()) -> list[
     return found
 
 
-def number_range(schema: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """The least and the greatest number that `schema` names, whether or not they belong to it."""
-    lows = [schema[key] for key in ("minimum", "exclusiveMinimum") if key in schema]
-    highs = [schema[key] for key in ("maximum", "exclusiveMaximum") if key in schema]
-    return (max(lows) if lows else None), (min(highs) if highs else None)
-
-
 def _untyped(schema: Any, root: JsonSchema, path: tuple[str, ...]) -> list[Branch]:
     if schema is False:
         return []
