@@ -304,3 +304,33 @@ async def test_slots_must_make_sense(fake: Fake) -> None:
     """No engine is made for less than one request at once."""
     with pytest.raises(BadRequest, match="slots"):
         fake.engine(slots=0)
+
+
+async def test_a_window_above_what_the_model_was_trained_for_is_refused(fake: Fake) -> None:
+    """It is never cut in silence: the model's maximum is named, and nothing is started."""
+    with pytest.raises(BadRequest, match=r"513 tokens is more than m was trained for: 512.*--window 512"):
+        await fake.engine(window_tokens=513).start()
+    assert fake.notes("started.jsonl") == []
+    fake.model_file.write_bytes(gguf(context_tokens=None))
+    async with running(fake.engine(window_tokens=8000)) as engine:
+        assert engine.card.window_tokens == 8000, "a model that does not say takes what its owner says"
+
+
+async def test_a_program_that_is_no_llama_server_is_named(fake: Fake, tmp_path: Path) -> None:
+    """There is no such program, it may not be run, it cannot be, or it ended at once: each in a sentence."""
+    text = tmp_path / "notes.txt"
+    text.write_text("no program")
+    for program, said in (
+        (tmp_path / "nosuch", "does not exist"),
+        (text, "is not a program that we may run"),
+    ):
+        with pytest.raises(BadRequest, match=f"{program} {said}.*--llama-server"):
+            await fake.engine(llama_server=program).start()
+    text.chmod(0o755)
+    with pytest.raises(EngineFailed, match="cannot be run: Exec format error") as failed:
+        await fake.engine(llama_server=text).start()
+    assert "Traceback" not in failed.value.message
+    fake.program.write_text("#!/bin/sh\nexit 3\n")
+    with pytest.raises(EngineFailed, match=r"exit code 3 before it answered.*Is it a llama-server") as failed:
+        await fake.engine().start()
+    assert "memory" not in failed.value.message

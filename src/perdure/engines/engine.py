@@ -33,7 +33,8 @@ class Prepared:
 class Engine(Protocol):
     """Runs one model.
 
-    `start` returns once the model can answer, or raises EngineFailed or ModelFileBroken. `close` frees
+    `start` returns once the model can answer, or raises EngineFailed, ModelFileBroken, or
+    BadRequest for options that it cannot start with. `close` frees
     everything and is safe to call twice. `card` is known after `start`.
 
     `prepare` renders and tokenizes; it raises ContextTooLong when prompt and answer do not fit the

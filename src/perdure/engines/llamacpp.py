@@ -15,7 +15,7 @@ from perdure.engines.llamacpp_answer import answer
 from perdure.engines.llamacpp_child import ChildSettings
 from perdure.engines.llamacpp_constraint import primed_text
 from perdure.engines.llamacpp_http import LlamaHttp
-from perdure.engines.llamacpp_launch import Child, ServerPlan
+from perdure.engines.llamacpp_launch import Child, ServerPlan, check_program
 from perdure.engines.llamacpp_process import LlamaProcess, how_it_ended
 from perdure.errors import BadRequest, ContextTooLong, EngineFailed
 from perdure.models.weights_gguf import GgufHeader, read_gguf
@@ -30,7 +30,7 @@ WINDOW_TOKENS_DEFAULT = 4096  # of a model that does not say what it was trained
 class LlamaCpp:
     """Runs the model in `model_file`; keeps the contract of `Engine`.
 
-    window_tokens  of one request, prompt and answer together: the model's own, capped by this
+    window_tokens  of one request, prompt and answer together; None is what the model was trained for
     slots          requests that run at once, each with the whole window
     threads        cores to use; None is all that this process may use
     llama_server   any `llama-server` program, instead of the one that comes with us
@@ -82,8 +82,8 @@ class LlamaCpp:
 
     async def start(self) -> None:
         header = read_gguf(self._model_file)
-        trained = header.context_tokens or WINDOW_TOKENS_DEFAULT
-        window = min(trained, self._window_tokens or trained)
+        check_program(self._program)
+        window = self._window(header)
         process = LlamaProcess(self._plan(window), self._clock)
         self._stack.push_async_callback(process.close)
         try:
@@ -129,6 +129,17 @@ class LlamaCpp:
         if self._started is None:
             raise EngineFailed("the engine is not running; start it first")
         return self._started
+
+    def _window(self, header: GgufHeader) -> int:
+        """The window of one request: as asked for, if the model was trained for that many tokens."""
+        trained, asked = header.context_tokens, self._window_tokens
+        if trained is not None and asked is not None and asked > trained:
+            raise BadRequest(
+                f"a window of {asked} tokens is more than {self._model_id} was trained for: {trained}. "
+                f"Give at most --window {trained}, or leave it out to have that",
+                param="window",
+            )
+        return asked or trained or WINDOW_TOKENS_DEFAULT
 
     def _plan(self, window_tokens: int) -> ServerPlan:
         settings = ChildSettings(

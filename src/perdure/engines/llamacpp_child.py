@@ -38,7 +38,10 @@ def main(argv: list[str]) -> None:
     """`PARENT_PID`, then nothing or `--exec PROGRAM ARGUMENTS...`."""
     die_with_parent(int(argv[0]))
     if argv[1:2] == ["--exec"]:
-        os.execv(argv[2], argv[2:])
+        try:
+            os.execv(argv[2], argv[2:])
+        except OSError as error:
+            sys.exit(f"{argv[2]} cannot be run: {error.strerror}")
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever native code prints goes to the log
     settings = msgspec.json.decode(sys.stdin.readline(), type=ChildSettings)

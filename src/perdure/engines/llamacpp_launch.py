@@ -15,7 +15,7 @@ from perdure.clock import Clock
 from perdure.config import child_environment
 from perdure.engines.llamacpp_child import ChildAddress, ChildSettings
 from perdure.engines.llamacpp_http import LlamaHttp
-from perdure.errors import EngineFailed
+from perdure.errors import BadRequest, EngineFailed
 from perdure.processes import ProcessId, end, identify
 
 START_SECONDS_MAX = 600.0  # a big model on a slow disk
@@ -46,6 +46,7 @@ class Child:
 
 async def launch(plan: ServerPlan, clock: Clock) -> Child:
     """Start a server and return once it can answer; raises EngineFailed when it ends or hangs instead."""
+    log_bytes = plan.log_file.stat().st_size if plan.log_file.exists() else 0
     port = _free_port() if plan.program is not None else None
     process = await _spawn(plan, port)
     http: LlamaHttp | None = None
@@ -58,10 +59,7 @@ async def launch(plan: ServerPlan, clock: Clock) -> Child:
         identity = identify(process.pid)
         if http is None or identity is None or process.returncode is not None:
             await process.wait()
-            raise EngineFailed(
-                f"llama.cpp could not start: it {ending(process)}. If memory is short, a smaller --window or "
-                f"fewer --slots need less. {log_tail(plan.log_file)}"
-            )
+            raise _no_start(plan, process, said=plan.log_file.stat().st_size > log_bytes)
         return Child(process=process, identity=identity, http=http)
     except BaseException as error:
         if http is not None:
@@ -72,6 +70,30 @@ async def launch(plan: ServerPlan, clock: Clock) -> Child:
                 f"llama.cpp did not answer within {START_SECONDS_MAX:.0f} s of its start"
             ) from error
         raise
+
+
+def check_program(program: Path | None) -> None:
+    """Raise BadRequest unless `program` is one that we can start; None is our own."""
+    if program is None or (program.is_file() and os.access(program, os.X_OK)):
+        return
+    what = "is not a program that we may run" if program.exists() else "does not exist"
+    raise BadRequest(
+        f"{program} {what}. Give --llama-server the path of a llama-server, or leave it out for our own",
+        param="llama_server",
+    )
+
+
+def _no_start(plan: ServerPlan, process: asyncio.subprocess.Process, *, said: bool) -> EngineFailed:
+    if plan.program is not None and not said:
+        return EngineFailed(
+            f"{plan.program} {ending(process)} before it answered, and said nothing. Is it a llama-server? "
+            "Leave --llama-server out for our own"
+        )
+    name = "llama.cpp" if plan.program is None else str(plan.program)
+    return EngineFailed(
+        f"{name} could not start: it {ending(process)}. If memory is short, a smaller --window or "
+        f"fewer --slots need less. {log_tail(plan.log_file)}"
+    )
 
 
 async def end_child(child: Child) -> None:
