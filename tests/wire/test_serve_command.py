@@ -11,8 +11,10 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 
+import aiohttp
 import openai
 import pytest
+from tests.tiny_gguf import gguf
 
 SERVE = (sys.executable, "-m", "perdure", "serve", "--model", "scripted:0.02")
 HELLO = {"model": "scripted", "messages": [{"role": "user", "content": "Hello there, you over there"}]}
@@ -181,6 +183,7 @@ def test_a_missing_model_is_offered(own_home):
         (("--tls-cert", "/nowhere/cert.pem", "--tls-key", "/nowhere/key.pem"), "there is no file"),
         (("--model", "scripted:soon"), "seconds per token"),
         (("--slots", "0"), "--slots"),
+        (("--slots", "abc"), "'abc' is no count; give a whole number, 1 or more"),
     ],
 )
 def test_a_wrong_option_is_named(own_home, words, said):
@@ -215,6 +218,47 @@ async def _refused(client: openai.AsyncOpenAI):
         except openai.APIStatusError as error:
             return error.response
     raise AssertionError("the server never refused")
+
+
+async def test_a_draining_server_says_what_it_waits_for(own_home):
+    """While an answer is being finished, /readyz is 503 and counts it."""
+    with server(own_home) as (process, said, _):
+        async with openai.AsyncOpenAI(
+            base_url=said["base_url"], api_key=api_key(own_home), max_retries=0
+        ) as client:
+            stream = await client.chat.completions.create(**LONG, stream=True)
+            await anext(stream)
+            process.send_signal(signal.SIGTERM)
+            await _refused(client)
+            async with (
+                aiohttp.ClientSession() as http,
+                http.get(said["base_url"].replace("/v1", "/readyz")) as unready,
+            ):
+                assert unready.status == 503
+                assert await unready.json() == {"status": "draining", "running_requests": 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_it_is_ready_ends_server_and_engine(own_home, number):
+    """A model that loads forever: the exit is clean, and the engine's process is gone."""
+    model, engine, started = own_home / "m.gguf", own_home / "llama-server", own_home / "engine.pid"
+    model.write_bytes(gguf())
+    engine.write_text(f"#!/bin/sh\necho $$ > {started}.part\nmv {started}.part {started}\nexec sleep 600\n")
+    engine.chmod(0o755)
+    output = own_home / "output.txt"
+    words = [*SERVE[:-1], f"file:{model}", "--port", "0", "--llama-server", str(engine)]
+    with output.open("wb") as out:
+        process = subprocess.Popen(words, stdout=out, stderr=subprocess.STDOUT)
+    try:
+        wait_for(started, process, output)
+        process.send_signal(number)
+        assert process.wait(20) == 0, output.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in output.read_text()
+    child = int(started.read_text())
+    assert not Path(f"/proc/{child}").exists() or _is_zombie(child)
 
 
 async def test_a_second_signal_ends_at_once(own_home):

@@ -112,7 +112,7 @@ def test_tables_of_a_newer_version_are_left_alone(own_home: Path) -> None:
 
 
 def test_two_servers_may_start_at_once_on_one_folder(own_home: Path, tmp_path: Path) -> None:
-    """`perdure run` starts a server while the user's own may start too: both live, and know each other's keys."""
+    """`perdure run` starts a server while the user's own may start too: both live, with one table of keys."""
     folders = [tmp_path / "a", tmp_path / "b"]
     for folder in folders:
         folder.mkdir()

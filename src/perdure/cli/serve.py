@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import os
 import shlex
+import signal
 import socket
 import ssl
 import sys
@@ -65,14 +66,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _count(text: str) -> int:
     """A whole number from 1 up, for argparse."""
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
     if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is too few; give 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; give a whole number, 1 or more")
     return number
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT; 130 when one comes while the model is still being checked or fetched."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print("perdure serve: stopped before it was ready", file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
     if arguments.parent_pid is not None:
         die_with_parent(arguments.parent_pid)
     _log_to_stderr(quiet=arguments.quiet)

@@ -71,11 +71,13 @@ class Pages:
         return _json({"status": "ok"})
 
     async def ready(self, request: Request) -> Response:
-        waiting = [name for name, line in self._platform.lines.items() if not line.engine.ready]
         if self._platform.ready:
             return _json({"status": "ready", "models": list(self._platform.lines)})
-        status = "draining" if self._platform.draining else "starting"
-        return _json({"status": status, "waiting_for": waiting}, status=503)
+        if self._platform.draining:
+            running = self._platform.active_requests - 1  # this one aside
+            return _json({"status": "draining", "running_requests": running}, status=503)
+        waiting = [name for name, line in self._platform.lines.items() if not line.engine.ready]
+        return _json({"status": "starting", "waiting_for": waiting}, status=503)
 
     async def metrics(self, request: Request) -> Response:
         metrics = self._platform.metrics

@@ -55,14 +55,30 @@ async def serve(
     """Answer on `sockets` until SIGTERM or SIGINT, then drain; a second signal ends at once.
 
     The engines start first: what keeps them from starting is raised before anything listens. `on_ready`
-    is called once requests are answered.
+    is called once requests are answered; a signal before that ends the engines and returns.
     """
-    async with platform, listening(platform, sockets, tls=tls) as serving:
-        with _signals() as told:
+    with _signals() as told:
+        first = asyncio.create_task(told.get(), name="signal")
+        async with contextlib.AsyncExitStack() as stack:
+            if not await _started(stack, platform, first):
+                return
+            serving = await stack.enter_async_context(listening(platform, sockets, tls=tls))
             on_ready()
-            first = asyncio.create_task(told.get(), name="signal")
             await asyncio.wait((first, serving), return_when=asyncio.FIRST_COMPLETED)
             await _drain(platform, told)
+
+
+async def _started(stack: contextlib.AsyncExitStack, platform: Platform, first: asyncio.Task[int]) -> bool:
+    """Start the platform, to be stopped by `stack`; False when the first signal came before it was ready."""
+    starting = asyncio.create_task(stack.enter_async_context(platform), name="start")
+    await asyncio.wait((first, starting), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
+        return False
+    await starting
+    return not first.done()
 
 
 @contextlib.asynccontextmanager
