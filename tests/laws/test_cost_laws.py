@@ -28,6 +28,7 @@ from perdure.silicon.shapes import Elementwise, Exchange, Message
 
 CATALOG = load_catalog()
 SLACK = 1 + 1e-9
+LUCK = 0.15299862357729985
 LAYOUTS = {
     "qwen3-32b": [Parallel(), Parallel(tp=8), Parallel(tp=2, pp=4)],
     "smollm2-135m": [Parallel(), Parallel(pp=2)],
@@ -240,6 +241,11 @@ def test_a_guess_is_drawn_from_its_triangle_and_the_draws_are_common(
     assert {draw.luck("x") for draw in ALL_DRAWS} != {draw.luck("y") for draw in ALL_DRAWS}
 
 
+def test_draws_are_the_same_in_every_process() -> None:
+    """Results of two days may be compared draw by draw."""
+    assert ALL_DRAWS[7].luck("chips/x/memory_bandwidth") == pytest.approx(LUCK, rel=1e-12)
+
+
 def test_peaks_of_one_chip_are_drawn_together() -> None:
     """A draw in which an M890 computes BF16 well is one in which it computes FP8 and FP4 well."""
     m890 = CATALOG.chip("m890")
@@ -258,6 +264,18 @@ def test_a_range_of_draws_holds_the_mid_and_nine_in_ten(mid: float, drawn: list[
     assert found.low <= mid <= found.high
     outside = [value for value in drawn if not found.low <= value <= found.high]
     assert len(outside) <= 0.1 * len(drawn)
+
+
+@given(layout=layouts, batch=batches)
+@settings(max_examples=40)
+def test_the_quick_price_of_a_batch_is_the_sum_of_its_lines(
+    layout: tuple[str, Parallel], batch: Batch
+) -> None:
+    """Law: whatever the batch, draws are priced as the breakdown is."""
+    there = instance(layout)
+    rating = there.rating(there.lowering.sums(batch))
+    for machine in (there.hardware.mid, there.hardware.drawn[5]):
+        assert rating.seconds(machine) == pytest.approx(rating.spent(machine).seconds, rel=1e-12)
 
 
 @given(

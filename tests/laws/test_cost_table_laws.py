@@ -28,6 +28,7 @@ from perdure.models.cost_table import CostTable, Limits
 from perdure.models.operations import Lowering
 from perdure.models.parallel import Parallel
 from perdure.models.precision import find_precision
+from perdure.silicon.calibration import Calibrated, calibration_of
 from perdure.silicon.chip import Chip
 from perdure.silicon.efficiency import UNCALIBRATED, Efficiency, Factor
 from perdure.silicon.price_machine import Hardware
@@ -36,7 +37,7 @@ from perdure.silicon.shapes import Attention, Gemm, Shape
 from perdure.silicon.table import Grid
 
 WITHIN = 0.01
-LIMITS = Limits(tokens=8192, sequences=512, context_tokens=131_072)
+LIMITS = Limits(tokens=4096, sequences=512, context_tokens=131_072)
 
 
 class Wavy:
@@ -70,12 +71,16 @@ CASES: list[tuple[str, Parallel, str, Efficiency]] = [
     ("gpt-oss-120b", Parallel(tp=2), "bf16", Wavy()),
     ("qwen3.5-397b", Parallel(tp=8, ep=8), "fp8", UNCALIBRATED),
     ("glm-5", Parallel(tp=8), "fp8", UNCALIBRATED),
+    ("qwen3-32b", Parallel(tp=2), "bf16", calibration_of("nvidia-h200")),
+    ("gpt-oss-120b", Parallel(tp=4), "mxfp4-bf16", calibration_of("nvidia-h200")),
 ]
+GUESSED = Hardware(chip=load_catalog().chip("m890"), rack=load_catalog().rack("al128"))
+TIMED = Hardware(chip=load_catalog().chip("h200"), rack=load_catalog().rack("hgx-h200"))
 cases = st.integers(0, len(CASES) - 1)
 prefills = st.lists(
     st.builds(
         Prefill,
-        new_tokens=st.integers(1, 2000),
+        new_tokens=st.integers(1, 1000),
         cached_tokens=st.integers(0, 100_000),
         count=st.integers(1, 2),
     ),
@@ -98,7 +103,7 @@ def instance(case: int) -> Instance:
             precision=find_precision(precision),
             parallel=parallel,
         ),
-        hardware=Hardware(chip=load_catalog().chip("m890"), rack=load_catalog().rack("al128")),
+        hardware=TIMED if isinstance(efficiency, Calibrated) else GUESSED,
         efficiency=efficiency,
     )
 
@@ -145,7 +150,7 @@ def test_the_live_decode_step_agrees_with_the_plain_price(case: int, sequences: 
     assert live(case).decode_step_s(sequences, context * sequences) == pytest.approx(plain_s, rel=WITHIN)
 
 
-@given(case=cases, new=st.integers(1, 8192), cached=st.integers(0, 131_072))
+@given(case=cases, new=st.integers(1, 4096), cached=st.integers(0, 131_072))
 @settings(max_examples=60)
 def test_the_live_prefill_agrees_with_the_plain_price(case: int, new: int, cached: int) -> None:
     """Law: within one per cent, for one prompt."""
@@ -221,12 +226,12 @@ def test_a_number_lies_in_its_cell(per_octave: int, number: float) -> None:
     assert grid.knots[cell] <= number < grid.knots[cell + 1]
 
 
-@pytest.mark.parametrize(("sequences", "new"), [(0, 0), (513, 8193)])
+@pytest.mark.parametrize(("sequences", "new"), [(0, 0), (513, 4097)])
 def test_a_question_beyond_the_table_is_refused(sequences: int, new: int) -> None:
     """The message says how far the table reaches."""
     with pytest.raises(BadRequest, match="1 to 512"):
         live(0).decode_step_s(sequences, 1000.0)
-    with pytest.raises(BadRequest, match="1 to 8192"):
+    with pytest.raises(BadRequest, match="1 to 4096"):
         live(0).prefill_s(new, 0)
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from perdure.catalog.load import load_catalog
 from perdure.models.architecture import architecture_of
+from perdure.models.architecture_feed_forward import Experts as LayerExperts
 from perdure.models.batch import Batch, Decode, Prefill, Span
 from perdure.models.operations import Lowering
 from perdure.models.operations_feed_forward import ranks_met
@@ -194,6 +195,15 @@ def test_experts_dealt_out_or_cut_are_the_same_bytes() -> None:
     assert held == pytest.approx([94 * 128 * 18_874_368 * 2 / 8] * 3)
 
 
+def test_a_head_of_keys_and_values_is_copied_where_chips_outnumber_heads() -> None:
+    """Ledger: Qwen3-235B has 4: each of 8 chips makes 8 of 64 query heads and a whole KV head."""
+    found = operations(lowering("qwen3-235b", tp=8), one_decode(1000))
+    (made,) = [op.shape for op in found if op.name == "query, key, value"]
+    assert isinstance(made, Gemm)
+    assert made.outputs == (8 + 2) * 128
+    assert cache_bytes_read(found) == 1000 * 192_512 / 4
+
+
 def test_tensor_parallel_chips_join_their_parts_twice_a_layer() -> None:
     """Ledger: Qwen3-32B over 8 chips: 128 all-reduces of 5120 channels * 2 B for each of 32 tokens."""
     found = operations(lowering("qwen3-32b", tp=8), one_decode(count=32))
@@ -239,6 +249,24 @@ def test_drafted_tokens_are_computed_but_read_no_more_cache() -> None:
     )
     assert cache_bytes_read(drafted) == cache_bytes_read(plain)
     assert flops(drafted) == pytest.approx(4 * flops(plain))
+
+
+def test_a_draft_layer_guesses_each_draft() -> None:
+    """Ledger: DeepSeek-V3's own layer guesses 2 tokens for 10 sequences: its weights twice, and the head."""
+    lowered = lowering("deepseek-v3")
+    model = lowered.model
+    plain = operations(lowered, one_decode(1000, count=30))
+    drafted = operations(lowered, one_decode(1000, count=10, draft_tokens=2))
+    group = model.prediction
+    assert group is not None
+    hidden = model.hidden_channels
+    matrices = sum(matrix.parameters for matrix in group.attention.matrices(hidden))
+    matrices += sum(matrix.parameters for matrix in group.feed_forward.matrices(hidden)) + 2 * hidden**2
+    assert isinstance(group.feed_forward, LayerExperts)
+    experts = group.feed_forward.touched(10) * group.feed_forward.expert_parameters(hidden)
+    head = model.embedding_parameters
+    extra = weight_bytes_read(drafted) - weight_bytes_read(plain)
+    assert extra == pytest.approx(2 * 2 * (matrices + experts + head))
 
 
 def test_a_window_slides_along_a_chunk() -> None:

@@ -112,6 +112,7 @@ class Sums:
     tokens         computed there; all_tokens: on all ranks together, which the experts share
     head_rows      tokens whose next one is wanted: one of each prompt, and all of each decode
     prompt_tokens  of context, cached and new, of its prompts
+    drafts         rounds of guessing before the batch, as many as its most hopeful decode wants
     seen           by its decodes, one for each span of the model, in its order
     prefills       of all ranks together
     """
@@ -122,6 +123,7 @@ class Sums:
     prompt_tokens: float
     decode_sequences: float
     decode_tokens: float
+    drafts: int
     seen: tuple[Seen, ...]
     prefills: tuple[Prefill, ...]
 
@@ -138,6 +140,7 @@ def sums_of(batch: Batch, spans: Sequence[Span], ranks: int = 1) -> Sums:
         prompt_tokens=busiest(((part.context_tokens, part.count) for part in prefills), ranks),
         decode_sequences=busiest(((1, part.count) for part in decodes), ranks),
         decode_tokens=busiest(((part.new_tokens, part.count) for part in decodes), ranks),
+        drafts=max((part.draft_tokens for part in decodes), default=0),
         seen=tuple(_seen(decodes, span, ranks) for span in spans),
         prefills=prefills,
     )

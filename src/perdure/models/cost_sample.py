@@ -88,8 +88,12 @@ class Sample:
     @cached_property
     def _by_decodes(self) -> list[Rating]:
         return [
-            self._rate(self._lowering.of_decodes(self._decoding(count))) for count in _some(self._sequences)
+            self._rate(self._lowering.of_decodes(self._decoding(count), self.limits.draft_tokens))
+            for count in _some(self._sequences)
         ]
+
+    def _decode(self, count: float) -> Rating:
+        return self._rate(self._lowering.of_decodes(self._decoding(count), self.limits.draft_tokens))
 
     @cached_property
     def _by_prompt_tokens(self) -> list[Rating]:
@@ -109,7 +113,7 @@ class Sample:
     def _decode_sight(self, number: int, count: float, entries: float) -> Rating:
         tokens = self._decoding(count)
         seen = Seen(pairs=entries * tokens.new_tokens, read=entries * count)
-        return self._rate(self._lowering.of_sight(number, tokens, seen))
+        return self._rate(self._lowering.of_sight(number, tokens, seen, self.limits.draft_tokens))
 
     def _decoding(self, count: float) -> Tokens:
         return Tokens(count, count * (1 + self.limits.draft_tokens))

@@ -13,7 +13,7 @@ from perdure.models import operations_feed_forward as feed_forward_of
 from perdure.models.architecture import Architecture, Layers
 from perdure.models.batch import Batch, Prefill, Seen, Span, Sums, sums_of
 from perdure.models.operations_attention import Look, Tokens, look_operation, looks_of
-from perdure.models.operations_matrix import Here, all_reduce, elementwise
+from perdure.models.operations_matrix import Here, all_reduce, elementwise, gemm
 from perdure.models.parallel import Parallel
 from perdure.models.precision import Precision
 from perdure.silicon.roofline import Operation
@@ -33,7 +33,7 @@ class Lowering:
     @cached_property
     def spans(self) -> tuple[Span, ...]:
         """Every way in which the model's layers look back, each once."""
-        return tuple(dict.fromkeys(look.span for _, look in self._looks))
+        return tuple(dict.fromkeys(look.span for _, look in (*self._looks, *self._draft_looks)))
 
     @property
     def arithmetics(self) -> tuple[str, ...]:
@@ -60,9 +60,9 @@ class Lowering:
             )
         if sums.decode_sequences:
             tokens = Tokens(sums.decode_sequences, sums.decode_tokens)
-            found += self.of_decodes(tokens)
+            found += self.of_decodes(tokens, sums.drafts)
             for number, seen in enumerate(sums.seen):
-                found += self.of_sight(number, tokens, seen)
+                found += self.of_sight(number, tokens, seen, sums.drafts)
         return found
 
     def of_tokens(self, tokens: float) -> Iterator[Operation]:
@@ -103,10 +103,25 @@ class Lowering:
         )
         yield Operation(name="head", shape=head)
 
-    def of_decodes(self, tokens: Tokens) -> Iterator[Operation]:
-        """What decodes do whatever their contexts."""
+    def of_decodes(self, tokens: Tokens, drafts: int) -> Iterator[Operation]:
+        """What decodes do whatever their contexts, their drafts included."""
         here = self._here
-        return self._layers(lambda group: attention_of.decode_operations(group.attention, tokens, here))
+        yield from self._layers(lambda group: attention_of.decode_operations(group.attention, tokens, here))
+        if self.model.prediction and drafts:
+            yield from _repeated(self._draft(self.model.prediction, tokens.sequences), drafts)
+
+    def _draft(self, group: Layers, sequences: float) -> Iterator[Operation]:
+        """One token more of each sequence, guessed by the model's own draft layer and its head."""
+        here, one_each = self._here, Tokens(sequences, sequences)
+        width = here.hidden_channels
+        yield Operation(name="join for draft", shape=gemm(sequences, width, 2 * width, here))
+        yield from attention_of.token_operations(group.attention, sequences, here)
+        yield from all_reduce("all-reduce, attention", sequences, here)
+        yield from attention_of.decode_operations(group.attention, one_each, here)
+        yield from feed_forward_of.token_operations(group.feed_forward, sequences, here)
+        all_tokens = sequences * self.parallel.dp
+        yield from feed_forward_of.shared_operations(group.feed_forward, all_tokens, here)
+        yield from self.of_head_rows(sequences)
 
     def of_prompt_tokens(self, prompt_tokens: float) -> Iterator[Operation]:
         """What prompts of latent attention do to all of their contexts."""
@@ -126,12 +141,17 @@ class Lowering:
                 seen = Seen(pairs=look.span.pairs(prefill), read=look.span.read(prefill))
                 yield from _repeated((look_operation(look, "prefill", tokens, seen, here),), group.count)
 
-    def of_sight(self, span_number: int, tokens: Tokens, seen: Seen) -> Iterator[Operation]:
+    def of_sight(self, span_number: int, tokens: Tokens, seen: Seen, drafts: int) -> Iterator[Operation]:
         """Every kernel of decodes that looks through one span."""
         span, here = self.spans[span_number], self._here
         for group, look in self._looks:
             if look.span == span and look.phase in (None, "decode"):
                 yield from _repeated((look_operation(look, "decode", tokens, seen, here),), group.count)
+        one_each = Tokens(tokens.sequences, tokens.sequences)
+        for _, look in self._draft_looks if drafts else ():
+            if look.span == span and look.phase in (None, "decode"):
+                once = look_operation(look, "decode", one_each, Seen(pairs=seen.read, read=seen.read), here)
+                yield from _repeated((once,), drafts)
 
     @cached_property
     def _here(self) -> Here:
@@ -143,6 +163,12 @@ class Lowering:
     def _looks(self) -> tuple[tuple[Layers, Look], ...]:
         here = self._here
         return tuple((group, look) for group in self.model.groups for look in looks_of(group.attention, here))
+
+    @cached_property
+    def _draft_looks(self) -> tuple[tuple[Layers, Look], ...]:
+        """Of the layer that guesses tokens, where the model has one."""
+        group = self.model.prediction
+        return tuple((group, look) for look in looks_of(group.attention, self._here)) if group else ()
 
     def _layers(self, layer: Callable[[Layers], Iterator[Operation]]) -> Iterator[Operation]:
         for group in self.model.groups:
