@@ -13,71 +13,63 @@ from numpy.typing import NDArray
 
 from perdure.models.batch import Sums
 from perdure.models.cost_table import CostTable
-from perdure.silicon.table import Curve, Grid, Surface
+from perdure.silicon.table import Surface
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 # Where a vector of sums has what; after these, what decodes read in each span.
 TOKENS, ALL_TOKENS, HEAD_ROWS, PROMPT_TOKENS, PROMPTS_S, SEQUENCES, READS = range(7)
+# Curves of a table, and after them the grids of its surfaces.
+BY_TOKENS, BY_ALL_TOKENS, BY_HEAD_ROWS, BY_DECODES, BY_PROMPT_TOKENS, LINES = range(6)
+OF_SEQUENCES, OF_CONTEXT, OF_NEW, OF_CACHED = range(LINES, LINES + 4)
+# Of a grid: where whole numbers end, how places are counted beyond, and the last cell.
+DENSE, OFFSET, PER_OCTAVE, LAST = range(4)
 
 compiled = cast(Any, njit)(cache=True, nogil=True)
-
-
-class Lookup(NamedTuple):
-    """A grid: whole numbers below `dense`, then `per_octave`; `last` is its last cell."""
-
-    dense: int
-    offset: int
-    per_octave: int
-    last: int
-    knots: Floats
-
-
-class Line(NamedTuple):
-    """A curve: base and slope of each cell."""
-
-    grid: Lookup
-    base: Floats
-    slope: Floats
 
 
 class CompiledTable(NamedTuple):
     """A `CostTable` as arrays.
 
+    grids    [curve or surface's grid, (dense, offset, per octave, last)]
+    lines    [curve, cell, (base, slope)]
     decode   [span, cell of (sequences, context), (base, across, along, both)]
     prompts  [cell of (new, cached), (base, across, along, both)]
+    context_knots  of what one decode reads
     """
 
     software_s: float
-    by_tokens: Line
-    by_all_tokens: Line
-    by_head_rows: Line
-    by_decodes: Line
-    by_prompt_tokens: Line
-    sequences: Lookup
-    context: Lookup
+    grids: Integers
+    lines: Floats
     decode: Floats
-    new: Lookup
-    cached: Lookup
     prompts: Floats
+    context_knots: Floats
 
 
 def arrays_of(table: CostTable) -> CompiledTable:
     """`table` for compiled code."""
+    curves = (
+        table.by_tokens,
+        table.by_all_tokens,
+        table.by_head_rows,
+        table.by_decodes,
+        table.by_prompt_tokens,
+    )
+    context = table.by_prompt_tokens.grid
+    grids = [curve.grid for curve in curves]
+    grids += [table.by_decodes.grid, context, table.prompt_s.first, table.prompt_s.second]
+    lines = np.zeros((LINES, max(curve.grid.cells for curve in curves), 2))
+    for number, curve in enumerate(curves):
+        lines[number, : curve.grid.cells] = np.array([curve.base, curve.slope]).T
     sights = [_cells(surface) for surface in table.decode_sight]
     return CompiledTable(
         software_s=table.software_s,
-        by_tokens=_line(table.by_tokens),
-        by_all_tokens=_line(table.by_all_tokens),
-        by_head_rows=_line(table.by_head_rows),
-        by_decodes=_line(table.by_decodes),
-        by_prompt_tokens=_line(table.by_prompt_tokens),
-        sequences=_lookup(table.by_decodes.grid),
-        context=_lookup(table.by_prompt_tokens.grid),
+        grids=np.array([[grid.dense, grid.offset, grid.per_octave, grid.cells - 1] for grid in grids]),
+        lines=lines,
         decode=np.stack(sights) if sights else np.zeros((0, 0, 4)),
-        new=_lookup(table.prompt_s.first),
-        cached=_lookup(table.prompt_s.second),
         prompts=_cells(table.prompt_s),
+        context_knots=np.array(context.knots),
     )
 
 
@@ -95,19 +87,21 @@ def vector_of(sums: Sums, table: CostTable) -> Floats:
 
 
 @compiled
-def cell_of(grid: Lookup, number: float) -> int:
-    """Which cell `number` lies in."""
-    if number < grid.dense:
+def cell_of(grids: Integers, grid: int, number: float) -> int:
+    """Which cell of a grid `number` lies in."""
+    dense = grids[grid, DENSE]
+    if number < dense:
         return int(number)
     mantissa, exponent = math.frexp(number)
-    return min(grid.offset + exponent * grid.per_octave + int(mantissa * grid.dense), grid.last)
+    place = grids[grid, OFFSET] + exponent * grids[grid, PER_OCTAVE] + int(mantissa * dense)
+    return min(place, grids[grid, LAST])
 
 
 @compiled
-def line_at(line: Line, number: float) -> float:
-    """The cost at `number`."""
-    cell = cell_of(line.grid, number)
-    return float(line.base[cell] + line.slope[cell] * number)
+def line_at(grids: Integers, lines: Floats, line: int, number: float) -> float:
+    """What a curve comes to at `number`."""
+    cell = cell_of(grids, line, number)
+    return float(lines[line, cell, 0] + lines[line, cell, 1] * number)
 
 
 @compiled
@@ -130,34 +124,37 @@ def fitting_steps(first_s: float, rise_s: float, length: int, budget_s: float) -
 @compiled
 def prompt_seconds(table: CompiledTable, new_tokens: float, cached_tokens: float) -> float:
     """What one prompt does by itself: to be added up over the prompts of a rank, into `PROMPTS_S`."""
-    cell = cell_of(table.new, new_tokens) * (table.cached.last + 1) + cell_of(table.cached, cached_tokens)
-    base, across, along, both = table.prompts[cell]
-    each_s = base + across * new_tokens + (along + both * new_tokens) * cached_tokens
-    return new_tokens * each_s
+    grids, prompts = table.grids, table.prompts
+    row = cell_of(grids, OF_NEW, new_tokens) * (grids[OF_CACHED, LAST] + 1)
+    cell = row + cell_of(grids, OF_CACHED, cached_tokens)
+    part = prompts[cell, 2] + prompts[cell, 3] * new_tokens
+    return float(new_tokens * (prompts[cell, 0] + prompts[cell, 1] * new_tokens + part * cached_tokens))
 
 
 @compiled
 def sight_line(table: CompiledTable, sums: Floats, span: int) -> tuple[float, float, float]:
     """What decodes spend in one span, how much more for each entry read, and entries until that changes."""
-    count = sums[SEQUENCES]
+    grids, decode, count = table.grids, table.decode, sums[SEQUENCES]
     mean = sums[READS + span] / count
-    cell = cell_of(table.context, mean)
-    place = cell_of(table.sequences, count) * (table.context.last + 1) + cell
-    base, across, along, both = table.decode[span, place]
-    part = along + both * count
-    room = math.inf if cell == table.context.last else (table.context.knots[cell + 1] - mean) * count
-    return base + across * count + part * mean, part / count, room
+    cell, last = cell_of(grids, OF_CONTEXT, mean), grids[OF_CONTEXT, LAST]
+    place = cell_of(grids, OF_SEQUENCES, count) * (last + 1) + cell
+    part = decode[span, place, 2] + decode[span, place, 3] * count
+    seconds = decode[span, place, 0] + decode[span, place, 1] * count + part * mean
+    room = math.inf if cell == last else (table.context_knots[cell + 1] - mean) * count
+    return seconds, part / count, room
 
 
 @compiled
 def fixed_seconds(table: CompiledTable, sums: Floats) -> float:
     """What does not depend on the contexts of decodes."""
-    total_s = table.software_s + line_at(table.by_tokens, sums[TOKENS])
-    total_s += line_at(table.by_all_tokens, sums[ALL_TOKENS]) + line_at(table.by_head_rows, sums[HEAD_ROWS])
+    grids, lines = table.grids, table.lines
+    total_s = table.software_s + line_at(grids, lines, BY_TOKENS, sums[TOKENS])
+    total_s += line_at(grids, lines, BY_ALL_TOKENS, sums[ALL_TOKENS])
+    total_s += line_at(grids, lines, BY_HEAD_ROWS, sums[HEAD_ROWS])
     if sums[PROMPT_TOKENS] > 0.0:
-        total_s += line_at(table.by_prompt_tokens, sums[PROMPT_TOKENS]) + sums[PROMPTS_S]
+        total_s += line_at(grids, lines, BY_PROMPT_TOKENS, sums[PROMPT_TOKENS]) + sums[PROMPTS_S]
     if sums[SEQUENCES] > 0.0:
-        total_s += line_at(table.by_decodes, sums[SEQUENCES])
+        total_s += line_at(grids, lines, BY_DECODES, sums[SEQUENCES])
     return total_s
 
 
@@ -203,17 +200,3 @@ def decode_run(
 
 def _cells(surface: Surface) -> Floats:
     return np.array([surface.base, surface.across, surface.along, surface.both]).T.copy()
-
-
-def _line(curve: Curve) -> Line:
-    return Line(grid=_lookup(curve.grid), base=np.array(curve.base), slope=np.array(curve.slope))
-
-
-def _lookup(grid: Grid) -> Lookup:
-    return Lookup(
-        dense=grid.dense,
-        offset=grid.offset,
-        per_octave=grid.per_octave,
-        last=grid.cells - 1,
-        knots=np.array(grid.knots),
-    )

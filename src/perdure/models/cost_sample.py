@@ -17,7 +17,7 @@ from perdure.silicon.roofline import Operation
 from perdure.silicon.table import Curve, Grid, curve_through, surface_through
 
 # Knots in each octave. Kernels turn from memory to compute at a number of tokens, so there they are close.
-TOKENS, NEW, CACHED, SEQUENCES, CONTEXT = 32, 16, 4, 4, 8
+TOKENS, NEW, CACHED, SEQUENCES, CONTEXT = 32, 16, 2, 4, 8
 
 # Any batch in which every kind of operation takes part: what it rests on, the table rests on.
 _ANY = Batch(prefills=(Prefill(new_tokens=1),), decodes=(Decode(context_tokens=1),))

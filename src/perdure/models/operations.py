@@ -33,7 +33,7 @@ class Lowering:
     @cached_property
     def spans(self) -> tuple[Span, ...]:
         """Every way in which the model's layers look back, each once."""
-        return tuple(dict.fromkeys(look.span for _, look in (*self._looks, *self._draft_looks)))
+        return tuple(dict.fromkeys(look.span for look in (*self._looks, *self._draft_looks)))
 
     @property
     def arithmetics(self) -> tuple[str, ...]:
@@ -136,19 +136,19 @@ class Lowering:
         yield from self._layers(
             lambda group: attention_of.recurrent_operations(group.attention, "prefill", tokens, here)
         )
-        for group, look in self._looks:
+        for look, count in self._looks.items():
             if look.phase in (None, "prefill"):
                 seen = Seen(pairs=look.span.pairs(prefill), read=look.span.read(prefill))
-                yield from _repeated((look_operation(look, "prefill", tokens, seen, here),), group.count)
+                yield from _repeated((look_operation(look, "prefill", tokens, seen, here),), count)
 
     def of_sight(self, span_number: int, tokens: Tokens, seen: Seen, drafts: int) -> Iterator[Operation]:
         """Every kernel of decodes that looks through one span."""
         span, here = self.spans[span_number], self._here
-        for group, look in self._looks:
+        for look, count in self._looks.items():
             if look.span == span and look.phase in (None, "decode"):
-                yield from _repeated((look_operation(look, "decode", tokens, seen, here),), group.count)
+                yield from _repeated((look_operation(look, "decode", tokens, seen, here),), count)
         one_each = Tokens(tokens.sequences, tokens.sequences)
-        for _, look in self._draft_looks if drafts else ():
+        for look in self._draft_looks if drafts else ():
             if look.span == span and look.phase in (None, "decode"):
                 once = look_operation(look, "decode", one_each, Seen(pairs=seen.read, read=seen.read), here)
                 yield from _repeated((once,), drafts)
@@ -160,15 +160,19 @@ class Lowering:
         )
 
     @cached_property
-    def _looks(self) -> tuple[tuple[Layers, Look], ...]:
-        here = self._here
-        return tuple((group, look) for group in self.model.groups for look in looks_of(group.attention, here))
+    def _looks(self) -> dict[Look, int]:
+        """Every kernel that looks back, and how many layers have it."""
+        found: dict[Look, int] = {}
+        for group in self.model.groups:
+            for look in looks_of(group.attention, self._here):
+                found[look] = found.get(look, 0) + group.count
+        return found
 
     @cached_property
-    def _draft_looks(self) -> tuple[tuple[Layers, Look], ...]:
+    def _draft_looks(self) -> tuple[Look, ...]:
         """Of the layer that guesses tokens, where the model has one."""
         group = self.model.prediction
-        return tuple((group, look) for look in looks_of(group.attention, self._here)) if group else ()
+        return looks_of(group.attention, self._here) if group else ()
 
     def _layers(self, layer: Callable[[Layers], Iterator[Operation]]) -> Iterator[Operation]:
         for group in self.model.groups:
