@@ -102,7 +102,7 @@ def test_nothing_is_constrained_that_need_not_be() -> None:
         ({"tool_choice": REQUIRED, "sampling": Sampling(ignore_eos=True)}, "ignore_eos does not go"),
         ({"output_schema": {}, "sampling": Sampling(stop=("}",))}, "a stop string would cut"),
         ({"output_schema": {}, "sampling": Sampling(ignore_eos=True)}, "ignore_eos does not go"),
-        ({"output_schema": {"not": {}}}, "schema of the response format.*`not`"),
+        ({"output_schema": {"enum": []}}, "schema of the response format"),
         ({"output_schema": {"type": "thing"}}, "not a JSON schema"),
         ({"tool_choice": ToolChoice(mode="auto", allowed=("none",))}, "names 'none'"),
     ],

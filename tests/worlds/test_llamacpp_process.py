@@ -289,6 +289,31 @@ async def test_a_stock_server_is_given_the_schema_and_its_call_is_checked(fake: 
             await events_of(engine, forced)
 
 
+async def test_what_a_grammar_cannot_say_is_drawn_again_until_it_fits(fake: Fake) -> None:
+    """Each draw has its own seed and some chance; in the end the tool and the broken keyword are named."""
+    refused = {"properties": {"n": {"enum": [7]}}}
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "not": refused}
+    forced = call(
+        tools=(Tool(name="odd", parameters=schema),),
+        tool_choice=ToolChoice(mode="required"),
+        max_output_tokens=60,
+        sampling=Sampling(seed=5, temperature=0.0),
+    )
+    fake.model_file.write_bytes(gguf(context_tokens=2048))
+    async with running(fake.engine()) as engine:
+        fake.behave("well", text='{"n": 7}')
+        with pytest.raises(EngineFailed, match=r"call of the tool odd .* tries \(`not` refuses \$\)"):
+            await events_of(engine, forced)
+        bodies = [note["body"] for note in fake.notes("asked.jsonl") if "seed" in note["body"]]
+        assert len({body["seed"] for body in bodies}) == len(bodies) >= 4
+        assert [body["temperature"] > 0 for body in bodies] == [False] + [True] * (len(bodies) - 1)
+        fake.behave("well", text='{"n": 8}')
+        started, *_, finished = await events_of(engine, forced)
+        assert isinstance(started, CallStarted)
+        assert isinstance(finished, Finished)
+        assert finished.reason == "tool_calls"
+
+
 async def test_a_model_without_a_chat_template_gets_a_plain_script(fake: Fake) -> None:
     """Its prompt is written by us, and ends where the other side would speak."""
     fake.model_file.write_bytes(gguf(chat_template=None))

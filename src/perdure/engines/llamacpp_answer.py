@@ -10,12 +10,14 @@ import msgspec
 from perdure.dialects.item import Call, Event, Finished, Usage
 from perdure.engines.call_reader import AnswerReader
 from perdure.engines.engine import Prepared
-from perdure.engines.llamacpp_constraint import Attempt, Constraint, constrain, fits, parameters_of
+from perdure.engines.llamacpp_constraint import Attempt, Constraint, constrain, fits, misfit, parameters_of
 from perdure.engines.llamacpp_http import Chunk, LlamaHttp
 from perdure.errors import BadRequest, EngineFailed
 from perdure.rng import new_id
 
 SEEDS = 0xFFFFFFFF  # llama.cpp takes 32 bits, and the last of them for "draw one"
+
+REDRAW_TEMPERATURE = 1.0
 
 _FIELDS = ["content", "stop", "stop_type", "stopping_word", "tokens_predicted", "truncated", "timings"]
 
@@ -107,7 +109,9 @@ def _request(prepared: Prepared, attempt: Attempt, stop: tuple[str, ...]) -> dic
         **attempt.fields,
     }
     if sampling.seed is not None:
-        body["seed"] = sampling.seed % SEEDS
+        body["seed"] = (sampling.seed + attempt.draw) % SEEDS
+    if attempt.draw > 0:  # without chance the same would be drawn again
+        body["temperature"] = max(sampling.temperature, REDRAW_TEMPERATURE)
     return body
 
 
@@ -147,9 +151,25 @@ def _broken_promise(constraint: Constraint, prepared: Prepared, given: _Answer) 
             f"{constraint.enough_tokens} are surely enough",
             param="max_output_tokens",
         )
+    if given.reader.called and given.reader.name:
+        what = f"the call of the tool {given.reader.name}"
+    tries = len(constraint.attempts)
     return EngineFailed(
-        f"the engine did not keep {what} to its schema; simplify the schema (patterns, uniqueItems, oneOf)"
+        f"the engine did not keep {what} to its schema in {tries} tries"
+        f"{_why(prepared.call, given)}; simplify that part of the schema"
     )
+
+
+def _why(call: Call, given: _Answer) -> str:
+    """Which keyword the last answer broke, as the end of a sentence, as far as it is JSON."""
+    called = given.reader.called and given.reader.name
+    schema = parameters_of(call, called) if called else call.output_schema
+    try:
+        value = msgspec.json.decode(given.reader.arguments if called else given.reader.text)
+    except msgspec.DecodeError:
+        return ""
+    broken = misfit(schema, value) if schema is not None else None
+    return "" if broken is None else f" ({broken})"
 
 
 def _fits(schema: dict[str, Any], text: str) -> bool:

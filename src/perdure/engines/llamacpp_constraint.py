@@ -18,6 +18,7 @@ from jsonschema.exceptions import SchemaError
 from perdure.dialects.item import Call, JsonSchema, Tool
 from perdure.dialects.toolprompt import CALL_CLOSE, CALL_OPEN, call_opening
 from perdure.engines.schema_bounds import OPEN, TIGHTEST, Bounded, Bounds, narrow
+from perdure.engines.schema_loosen import loosen
 from perdure.engines.schema_merge import Inexpressible
 from perdure.errors import BadRequest
 
@@ -35,6 +36,7 @@ CHARS_PER_TOKEN = 3  # of ordinary text; 4 is usual for English, fewer for nonse
 HEADER_BYTES = 20  # `":"`, `","arguments":` around a call's name
 END_TOKENS = 1  # the model's end of turn
 PLANS_MAX = 512
+DRAWS_EACH = 4  # of each narrowing of a schema that a grammar cannot say whole
 
 _WIRE_ANY: JsonSchema = {"type": "object", "properties": {}}
 _PATTERN_FULL = 3  # llama.cpp's COMMON_GRAMMAR_TRIGGER_TYPE_PATTERN_FULL
@@ -52,10 +54,12 @@ class Attempt:
 
     fields   what is added to the request
     certain  the answer surely ends within its tokens and surely fits the schema
+    draw     which of the draws that are held to the same fields this is
     """
 
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     certain: bool = True
+    draw: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +130,12 @@ def fits(schema: JsonSchema, value: Any) -> bool:
     return bool(Draft202012Validator(schema).is_valid(value))
 
 
+def misfit(schema: JsonSchema, value: Any) -> str | None:
+    """Which keyword of `schema` refuses `value`, and where; None when it fits."""
+    error = next(Draft202012Validator(schema).iter_errors(value), None)
+    return None if error is None else f"`{error.validator}` refuses {error.json_path}"
+
+
 def parameters_of(call: Call, name: str) -> JsonSchema:
     """The schema of the arguments of the tool called `name`."""
     return next(_parameters(tool) for tool in call.tools if tool.name == name)
@@ -145,7 +155,7 @@ def _forced(call: Call, max_output_tokens: int, *, guided: bool) -> Constraint:
         primed=primed_text(call, guided=guided),
         calls=True,
         checked=True,
-        attempts=_in_turn([attempt(bounded) for bounded in _stages(plans)]),
+        attempts=_in_turn([attempt(b) for b in _stages(plans)], again=any(p.loose for p in plans)),
         enough_tokens=int(max(plan.tightest.bytes_max for plan in plans)) + header + END_TOKENS,
     )
 
@@ -162,20 +172,23 @@ def _structured(call: Call, tools: Sequence[Tool], max_output_tokens: int, *, gu
     return Constraint(
         calls=bool(tools) and guided,
         checked=True,
-        attempts=_in_turn([attempt(bounded) for (bounded,) in _stages([plan])]),
+        attempts=_in_turn([attempt(bounded) for (bounded,) in _stages([plan])], again=plan.loose),
         enough_tokens=int(plan.tightest.bytes_max) + END_TOKENS,
     )
 
 
-def _in_turn(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """The attempts up to the first that is certain, each of them once."""
+def _in_turn(attempts: Sequence[Attempt], *, again: bool) -> tuple[Attempt, ...]:
+    """The attempts up to the first that is certain, each of them once, or with several draws (`again`)."""
     chosen: list[Attempt] = []
     for attempt in attempts:
         if attempt not in chosen:
             chosen.append(attempt)
         if attempt.certain:
             break
-    return tuple(chosen)
+    if not again:
+        return tuple(chosen)
+    draws = [attempt for attempt in chosen for _ in range(1 if attempt.certain else DRAWS_EACH)]
+    return tuple(replace(attempt, draw=number) for number, attempt in enumerate(draws))
 
 
 def _stages(plans: "Sequence[_Plan]") -> list[list[Bounded]]:
@@ -189,6 +202,11 @@ class _Plan:
     roomy: Bounded
     safe: Bounded
     tightest: Bounded
+
+    @property
+    def loose(self) -> bool:
+        """Whether the schema says what these do not, so that several draws may be needed."""
+        return not self.tightest.exact
 
 
 def _plan(schema: JsonSchema, room: int, what: str) -> _Plan:
@@ -217,9 +235,21 @@ def _first(schema: JsonSchema, rungs: Sequence[Bounds], good: Callable[[Bounded]
 def _narrowed(schema: JsonSchema, bounds: Bounds) -> Bounded | None:
     """`schema` within `bounds`, or None where it gets too large with them."""
     try:
-        return narrow(schema, bounds)
+        return _narrow(schema, bounds)
     except Inexpressible:
         return None
+
+
+def _narrow(schema: JsonSchema, bounds: Bounds) -> Bounded:
+    """What a grammar can say of `schema`, within `bounds`; inexact where it cannot say all."""
+    loose = loosen(schema)
+    try:
+        bounded = narrow(loose.schema, bounds)
+    except Inexpressible:
+        if not loose.checked:
+            raise
+        bounded = narrow(loosen(schema, plainly=True).schema, bounds)
+    return replace(bounded, exact=False) if loose.checked else bounded
 
 
 def _checked_narrow(schema: JsonSchema, bounds: Bounds, what: str) -> Bounded:
@@ -232,7 +262,7 @@ def _checked_narrow_cached(schema_json: bytes, bounds: Bounds, what: str) -> Bou
     schema: JsonSchema = msgspec.json.decode(schema_json)
     try:
         Draft202012Validator.check_schema(schema)
-        return narrow(schema, bounds)
+        return _narrow(schema, bounds)
     except SchemaError as error:
         raise BadRequest(f"the schema of {what} is not a JSON schema: {error.message}") from error
     except Inexpressible as error:

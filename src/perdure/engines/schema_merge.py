@@ -173,9 +173,11 @@ def _with_properties(a: JsonSchema, b: JsonSchema, merged: JsonSchema) -> JsonSc
     properties: JsonSchema = {}
     for name in names:
         said = [named for part in (a, b) if (named := _said_of(name, part)) is not None]
-        if False not in said:
+        if False in said:
+            properties[name] = False  # kept: a third part may name it, too
+        else:
             properties[name] = said[0] if len(said) == 1 else {"allOf": said}
-    if (names.keys() - properties.keys()) & set(merged.get("required", ())):
+    if any(properties.get(name) is False for name in merged.get("required", ())):
         return None
     return {**merged, "properties": properties}
 
