@@ -135,6 +135,13 @@ def test_the_exported_trace_holds_every_call_and_no_text(shell: Shell, tmp_path:
     assert "looked" not in out.read_text()
     estimated = shell.run("estimate", str(out), "--on", "h200", "--json")
     assert estimated.returncode == 0, estimated.stderr
+    unknown = shell.run("estimate", str(out), "--on", "nosuch")
+    assert unknown.returncode == 2
+    assert "'nosuch'. Give --on one or more of: this-machine, m890, h200, al128" in unknown.stderr
+    nowhere = shell.run("trace", "export", run_id, "--out", str(tmp_path / "no" / "x"), server=True)
+    assert nowhere.returncode == 2
+    assert "Traceback" not in nowhere.stderr
+    assert "Give --out a file in a folder that is there" in nowhere.stderr
 
 
 def test_without_a_server_one_is_started_for_the_run(shell: Shell) -> None:

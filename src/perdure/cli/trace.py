@@ -11,7 +11,7 @@ from perdure.agents.session import find_server
 from perdure.agents.trace import with_tool_times
 from perdure.clock import SystemClock
 from perdure.config import ClientEnvironment, Places, read_places
-from perdure.errors import NotFound
+from perdure.errors import BadRequest, NotFound
 from perdure.journal.store import Journal
 from perdure.traces.record import CallRecord, parse_record, write_records
 
@@ -42,7 +42,12 @@ def run(arguments: argparse.Namespace) -> int:
     out: Path = arguments.out or Path(f"{arguments.run_id}.jsonl")
     if str(out) == "-":
         out = Path("/dev/stdout")
-    written = write_records(out, records)
+    try:
+        written = write_records(out, records)
+    except OSError as error:
+        raise BadRequest(
+            f"cannot write {out}: {error.strerror}. Give --out a file in a folder that is there and yours"
+        ) from error
     print(
         f"{written} model calls written to {out}; see what they would take elsewhere: perdure estimate {out}",
         file=sys.stderr,

@@ -64,9 +64,10 @@ def check_hardware(names: Sequence[str]) -> Sequence[str]:
     for name in names:
         if name not in HARDWARE:
             near = difflib.get_close_matches(name, HARDWARE, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = f" Did you mean {near[0]}?" if near else ""
             raise BadRequest(
-                f"no hardware is called {name!r}; {hint}Choose from {', '.join(HARDWARE)}", param="on"
+                f"no hardware is called {name!r}.{hint} Give --on one or more of: {', '.join(HARDWARE)}",
+                param="on",
             )
     return names
 
