@@ -78,11 +78,12 @@ async def test_continuous_usage_counts_up(served):
     assert (counts[0], counts[-1]) == (0, 3)
 
 
-async def test_a_required_tool_is_called_with_valid_arguments(served):
-    """`tool_choice: required` yields a call even where the model would rather talk."""
+@pytest.mark.parametrize("word", ["required", "any"])
+async def test_a_required_tool_is_called_with_valid_arguments(word, served):
+    """`tool_choice: required`, or Anthropic's `any`, yields a call even where the model would rather talk."""
     async with served.client() as client:
         answer = await client.chat.completions.create(
-            model="scripted", messages=HELLO, tools=[WEATHER, CLOCK], tool_choice="required"
+            model="scripted", messages=HELLO, tools=[WEATHER, CLOCK], tool_choice=word
         )
     call = answer.choices[0].message.tool_calls[0]
     assert answer.choices[0].finish_reason == "tool_calls"

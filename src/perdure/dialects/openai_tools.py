@@ -103,10 +103,10 @@ def _choice(body: Fields, *, nested: bool) -> ToolChoice:
         return ToolChoice()
     if value == "none":
         return ToolChoice(mode="none")
-    if value == "required":
+    if value in ("required", "any"):  # `any` is Anthropic's word, which some OpenAI clients send too
         return ToolChoice(mode="required")
     if isinstance(value, str):
-        raise body.wrong("tool_choice", f"is {value!r}; use none, auto, required or an object")
+        raise body.wrong("tool_choice", f"is {value!r}; use none, auto, required, any or an object")
     choice = Fields(value, body.path("tool_choice"))
     kind = choice.needed_text("type")
     if kind == "function":

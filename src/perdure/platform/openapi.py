@@ -130,8 +130,8 @@ _CHAT = {
         record({"type": {"const": "function"}, "function": ref("Function")}, ["type", "function"])
     ),
     "tool_choice": {
-        "description": "none, auto, required, one named function, or allowed_tools with mode and tools",
-        **one_of({"enum": ["none", "auto", "required"]}, JSON_OBJECT),
+        "description": "none, auto, required (or any), one named function, or allowed_tools with mode and tools",
+        **one_of({"enum": ["none", "auto", "required", "any"]}, JSON_OBJECT),
     },
     "response_format": {**JSON_OBJECT, "description": "type text, json_object or json_schema"},
     "max_tokens": whole(1),
