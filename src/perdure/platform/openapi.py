@@ -130,7 +130,7 @@ _CHAT = {
         record({"type": {"const": "function"}, "function": ref("Function")}, ["type", "function"])
     ),
     "tool_choice": {
-        "description": "none, auto, required (or any), one named function, or allowed_tools with mode and tools",
+        "description": "none, auto, required, any (is required), one function, or allowed_tools",
         **one_of({"enum": ["none", "auto", "required", "any"]}, JSON_OBJECT),
     },
     "response_format": {**JSON_OBJECT, "description": "type text, json_object or json_schema"},
