@@ -126,7 +126,7 @@ FASTER = [
 
 
 @given(layout=layouts, batch=batches, name=st.sampled_from(FASTER), factor=st.floats(1, 50))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_a_faster_part_never_makes_a_batch_slower(
     layout: tuple[str, Parallel], batch: Batch, name: str, factor: float
 ) -> None:
@@ -140,7 +140,7 @@ def test_a_faster_part_never_makes_a_batch_slower(
 
 
 @given(layout=layouts, batch=batches)
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_splitting_never_beats_the_roofline(layout: tuple[str, Parallel], batch: Batch) -> None:
     """Law: chips that share a batch are held for no less than one chip, large enough, would take alone."""
     split, alone = instance(layout), instance((layout[0], Parallel()))

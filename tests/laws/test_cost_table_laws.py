@@ -129,7 +129,7 @@ def live(case: int) -> LiveCost:
 
 
 @given(case=cases, batch=batches)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_table_and_compiled_code_agree_with_the_plain_price(case: int, batch: Batch) -> None:
     """Law: within one per cent of the breakdown, whatever the batch, model, layout and efficiency."""
     sums = instance(case).lowering.sums(batch)
