@@ -256,3 +256,54 @@ def wait_for(condition: Callable[[], bool]) -> None:
             return
         time.sleep(0.02)
     raise AssertionError("it never happened")
+
+
+def test_what_is_recorded_is_the_owners_alone(shell: Shell) -> None:
+    """No other user of the machine can read a session: folders are 0700, the journal and its WAL 0600."""
+    places = read_places(shell.env)
+    with Journal(places.journal_file, clock=SystemClock()) as journal:  # keeps the WAL in place
+        assert shell.run(*shell.agent(), "--json", server=True).returncode == 0
+        assert journal.streams("session")
+        files = [path for path in shell.home.rglob("*") if path.is_file()]
+        assert {"journal.db", "journal.db-wal"} <= {path.name for path in files}
+        assert [path for path in files if path.stat().st_mode & 0o077 and "lock" not in path.name] == []
+    for folder in (places.data_dir, places.runs_dir):
+        assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_brackets_in_what_others_say_are_text(shell: Shell, tmp_path: Path) -> None:
+    """A server's or an agent's words with brackets are shown as they are, by every command."""
+    folder = tmp_path / "odd"
+    folder.mkdir()
+    text = (AGENT / "AGENT.toml").read_text().replace('name = "five"', 'name = "odd [/INST] [red]"')
+    (folder / "AGENT.toml").write_text(text.replace("max_turns = 1000", "max_turns = 1"))
+    (folder / "tools.py").write_text((AGENT / "tools.py").read_text())
+    ended = shell.run("run", str(folder), "--set", f"world={shell.world}", server=True)
+    assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
+    run_id = re.search(r"run_[0-9a-f]+", ended.stderr)
+    assert run_id is not None
+    assert "odd [/INST] [red]" in shell.run("runs").stdout
+    assert "odd [/INST] [red]" in shell.run("show", run_id[0]).stdout
+
+
+def test_a_run_goes_on_after_its_tools_were_edited(shell: Shell, tmp_path: Path) -> None:
+    """An agent whose tools were edited while its process was dead goes on, and says that they changed."""
+    folder = tmp_path / "edited"
+    folder.mkdir()
+    for name in ("AGENT.toml", "tools.py"):
+        (folder / name).write_text((AGENT / name).read_text())
+    words = ["run", str(folder), "--set", f"world={shell.world}", "--goal", "Calls in all: 100", "--json"]
+    named = ["--base-url", shell.server.base_url, "--api-key", shell.server.key]
+    process = shell.start(*words, *named)
+    wait_for(lambda: counted(shell) >= 10)
+    process.kill()
+    _, said = process.communicate(timeout=60)
+    run_id = re.search(r"run_[0-9a-f]+", said)
+    assert run_id is not None
+    tools = (folder / "tools.py").read_text().replace("Look at the world:", "Look closely at the world:")
+    (folder / "tools.py").write_text(tools)
+    ended = shell.run("resume", run_id[0], "--json", server=True)
+    assert ended.returncode == 0, ended.stderr
+    assert "changed since this run started" in ended.stderr
+    assert json.loads(ended.stdout)["turns"] == 101
