@@ -46,13 +46,15 @@ class Rated:
 
 @dataclass(frozen=True, kw_only=True)
 class Rating:
-    """All operations of a batch, rated once, to be priced for every draw.
+    """All operations of one batch or of several, rated once, to be priced for every draw.
 
-    step  what software spends between two batches
+    step     what software spends between two batches
+    batches  how many the operations are of
     """
 
     operations: tuple[Rated, ...]
     step: Factor
+    batches: int = 1
 
     def spent(self, machine: Machine) -> Spent:
         """What the batch costs on `machine`, one operation after another."""
@@ -97,9 +99,9 @@ class Rating:
         return total_s + sum(rated.spent(machine).link_s for rated in self._messages)
 
     def software(self, draw: Draw) -> Spent:
-        """What passes between two batches."""
+        """What passes between the batches."""
         _, added_s = _factor_at(self.step, draw)
-        return Spent(software_s=added_s or 0.0)
+        return Spent(software_s=(added_s or 0.0) * self.batches)
 
     @property
     def factors(self) -> tuple[Factor, ...]:

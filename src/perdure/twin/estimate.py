@@ -5,18 +5,18 @@ counts and tool times kept as they are. Where a figure is a guess the result is 
 all guesses, the same draws on every row.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perdure.catalog.figure import Figure, Status, least_sure
 from perdure.models.architecture import Architecture
 from perdure.models.batch import Batch, Decode, Prefill
 from perdure.models.cost import Instance
 from perdure.models.memory import Memory
-from perdure.silicon.price import Rating
+from perdure.silicon.price import Rated, Rating
 from perdure.silicon.ranges import Range, exactly, range_of
-from perdure.silicon.roofline import Bound, Spent
+from perdure.silicon.roofline import Bound
 from perdure.traces.record import CallRecord
 from perdure.twin.deployment import Deployment
 
@@ -119,17 +119,18 @@ def prefill_tokens(record: CallRecord) -> int:
 
 
 def _times(records: Sequence[CallRecord], instance: Instance) -> Times:
-    prefills, decodes = _works(records, instance)
-    tool_s = _tool_s(records)
-    prefill, decode = _spent(prefills, instance), _spent(decodes, instance)
-    whole = prefill + decode
-    prefill_drawn, decode_drawn = _drawn(prefills, instance), _drawn(decodes, instance)
-    both_drawn = zip(prefill_drawn, decode_drawn, strict=True)
+    prefill, decode = (_rated(works, instance) for works in _works(records))
+    tool_s, mid = _tool_s(records), instance.hardware.mid
+    first, then = prefill.spent(mid), decode.spent(mid)
+    machines = instance.machines(prefill)
+    first_drawn, then_drawn = ([part.seconds(machine) for machine in machines] for part in (prefill, decode))
+    jobs = [tool_s + sum(both) for both in zip(first_drawn, then_drawn, strict=True)]
+    whole = first + then
     return Times(
-        prefill_s=range_of(prefill.seconds, prefill_drawn),
-        decode_s=range_of(decode.seconds, decode_drawn),
+        prefill_s=range_of(first.seconds, first_drawn),
+        decode_s=range_of(then.seconds, then_drawn),
         tool_s=tool_s,
-        job_s=range_of(whole.seconds + tool_s, [first + then + tool_s for first, then in both_drawn]),
+        job_s=range_of(tool_s + whole.seconds, jobs),
         bound=whole.bound,
         bound_share=dict(whole.shares)[whole.bound] / whole.seconds,
     )
@@ -139,45 +140,40 @@ def _times(records: Sequence[CallRecord], instance: Instance) -> Times:
 class _Work:
     """A batch, and how often it is computed."""
 
-    rating: Rating
+    batch: Batch
     times: int
 
 
-def _works(records: Sequence[CallRecord], instance: Instance) -> tuple[list[_Work], list[_Work]]:
+def _works(records: Sequence[CallRecord]) -> tuple[list[_Work], list[_Work]]:
     """All prefills, and all decodes, of `records` one call at a time."""
-
-    def work(batch: Batch, times: int) -> _Work:
-        return _Work(instance.rating(instance.lowering.sums(batch)), times)
-
     prefills: list[_Work] = []
     decodes: list[_Work] = []
     for record in records:
         new_tokens = prefill_tokens(record)
         cached_tokens = max(0, record.prompt_tokens - new_tokens)
         prefill = Prefill(new_tokens=new_tokens, cached_tokens=cached_tokens)
-        prefills.append(work(Batch(prefills=(prefill,)), 1))
+        prefills.append(_Work(Batch(prefills=(prefill,)), 1))
         # The prefill gives the first token; each step takes the one before it and gives the next. The mean
         # step of a run stands for each of them.
         steps = max(0, record.output_tokens - 1)
         mean_tokens = record.prompt_tokens + (steps + 1) / 2
-        decodes.append(work(Batch(decodes=(Decode(context_tokens=mean_tokens),)), steps))
+        decodes.append(_Work(Batch(decodes=(Decode(context_tokens=mean_tokens),)), steps))
     return prefills, decodes
 
 
-def _spent(works: Sequence[_Work], instance: Instance) -> Spent:
-    """On what the seconds go, with every guess at its mid."""
-    total = Spent()
+def _rated(works: Sequence[_Work], instance: Instance) -> Rating:
+    """All of `works` as one, equal operations together: they follow each other, so their seconds add up."""
+    repeats: dict[Rated, float] = defaultdict(float)
+    step = instance.efficiency.step(instance.hardware.mid.chip)
     for work in works:
-        total = total + work.rating.spent(instance.hardware.mid).times(work.times)
-    return total
-
-
-def _drawn(works: Sequence[_Work], instance: Instance) -> list[float]:
-    """Seconds in every draw of the guesses; nothing where none is guessed."""
-    return [
-        sum(work.rating.seconds(machine) * work.times for work in works)
-        for machine in instance.machines(works[0].rating)
-    ]
+        rating = instance.rating(instance.lowering.sums(work.batch))
+        for rated in rating.operations:
+            once = replace(rated, operation=replace(rated.operation, repeats=1.0))
+            repeats[once] += rated.operation.repeats * work.times
+    merged = tuple(
+        replace(once, operation=replace(once.operation, repeats=count)) for once, count in repeats.items()
+    )
+    return Rating(operations=merged, step=step, batches=sum(work.times for work in works))
 
 
 def _problem(model: Architecture, longest_tokens: int, memory: Memory) -> str | None:
