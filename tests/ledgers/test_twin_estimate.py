@@ -213,7 +213,7 @@ def test_untimed_tools_are_said_to_count_as_zero() -> None:
 
 def test_unknown_hardware_suggests_the_nearest() -> None:
     """Whoever misspells a hardware is told what there is."""
-    with pytest.raises(BadRequest, match="(?i)did you mean h200"):
+    with pytest.raises(BadRequest, match=r"(?i)did you mean h200"):
         estimate_rows(RUN, on=["h20"])
 
 
