@@ -147,7 +147,8 @@ def _message_spent(shape: Message, machine: Machine, times: float, added_s: floa
         return Spent()
     if machine.rack is None:
         raise BadRequest(
-            f"nothing is known of what joins {shape.chips} chips of {machine.chip.name}; name a rack of them",
+            f"nothing is known of what joins {shape.chips} chips of {machine.chip.name}; take one chip an "
+            "instance, or a rack of the catalogue",
             param="on",
         )
     wire = message_floor(shape, machine.rack)
