@@ -105,9 +105,8 @@ class Kernels:
         table = self._first("latent_prefill", ("bfloat16", "fp8"))
         if table is None:
             return None
-        length = _each(shape.new_tokens, shape)
-        seconds = table.seconds(shape.query_heads, shape.sequences, length)
-        return Timing(seconds=seconds * _behind(shape), table=table)
+        seconds = table.seconds(shape.query_heads, shape.sequences, _whole_prompt(shape))
+        return Timing(seconds=seconds, table=table)
 
     def _grouped(self, shape: Attention) -> Timing | None:
         width = _nearest(shape.key_channels, _HEAD_CHANNELS)
@@ -117,12 +116,11 @@ class Kernels:
             names = tuple(f"{kv}/{width}/{w}" for w in (window, 0) for kv in _kv_names(shape))
             table = self._first("attention_decode", names)
             sizes = (shape.sequences * shape.kv_heads, _each(shape.context_tokens, shape))
-            factor = 1.0
         else:
             table = self._first("attention_prefill", tuple(f"bfloat16/{width}/{w}" for w in (window, 0)))
-            sizes = (shape.sequences * shape.query_heads, _each(shape.new_tokens, shape))
-            factor = _behind(shape) if window == 0 else 1.0
-        return table and Timing(seconds=table.seconds(*sizes) * factor, table=table, far=far)
+            length = _whole_prompt(shape) if window == 0 else _each(shape.new_tokens, shape)
+            sizes = (shape.sequences * shape.query_heads, length)
+        return table and Timing(seconds=table.seconds(*sizes), table=table, far=far)
 
     def _experts(self, shape: Experts) -> Timing | None:
         """The same mixture in the same split; else the nearest one, scaled by what it moves and computes."""
@@ -169,11 +167,16 @@ def _each(tokens: float, shape: Attention) -> float:
     return tokens / max(shape.sequences, 1e-9)
 
 
-def _behind(shape: Attention) -> float:
-    """How much more a chunk meets than a prompt of its length does: what is cached was not in the timing."""
-    length = _each(shape.new_tokens, shape)
-    alone = shape.sequences * length * (length + 1) / 2
-    return max(1.0, shape.pairs / alone)
+def _whole_prompt(shape: Attention) -> float:
+    """The length of the whole prompt with as many query-key pairs as the chunk of `shape` has.
+
+    What was timed are whole prompts; behind a cached prefix a chunk meets more pairs than its length alone
+    says. A kernel is as efficient as its work is large, so the chunk is timed as the prompt of equal work:
+    length (length + 1) / 2 pairs. Without a prefix that is the chunk itself. That the prefix must also be
+    read is in the floor, below which no price falls.
+    """
+    pairs = shape.pairs / max(shape.sequences, 1e-9)
+    return max(_each(shape.new_tokens, shape), (math.sqrt(1.0 + 8.0 * pairs) - 1.0) / 2.0)
 
 
 def _nearest(size: float, known: tuple[int, ...]) -> int:
