@@ -199,6 +199,22 @@ def test_a_window_that_is_switched_off_is_none() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "full"),
+    [
+        ({"model_type": "gemma3_text", "sliding_window_pattern": 6}, 5),
+        ({"model_type": "gemma3_text"}, 5),
+        ({"model_type": "gemma2"}, 16),
+        ({"model_type": "cohere2"}, 8),
+        ({"model_type": "mistral"}, 0),
+    ],
+)
+def test_every_so_many_layers_attend_to_all(changes: dict[str, Any], full: int) -> None:
+    """A pattern of 6 in 32 layers is 5 full ones and 27 that slide; families have patterns of their own."""
+    _, counts = config_table({**DENSE, "sliding_window": 1024, **changes}, title="x")
+    assert (counts.get("full_attention_layers", 0), counts["sliding_attention_layers"]) == (full, 32 - full)
+
+
+@pytest.mark.parametrize(
     ("config", "reason"),
     [
         ({**DENSE, "hybrid_override_pattern": "M-M*"}, "hybrid_override_pattern"),
@@ -206,9 +222,17 @@ def test_a_window_that_is_switched_off_is_none() -> None:
         ({**COMPRESSED, "compress_ratios": [16] * 44}, "16 is not a kind of layer"),
         ({**LATENT, "index_topk_freq": 4}, "index_topk_freq"),
         ({**DENSE, "model_type": "gpt_neox"}, "gpt_neox has a feed-forward part"),
-        ({"model_type": "llama"}, "a number is missing"),
+        ({"model_type": "llama"}, "missing: hidden_size, vocab_size, max_position_embeddings"),
+        ({**LATENT, "v_head_dim": None}, "a number is missing: v_head_dim"),
+        ({**DENSE, "intermediate_size": None}, "a number is missing: intermediate_size"),
+        ({**DENSE, "model_type": "rwkv7"}, "'rwkv7' is not understood here.* understood are .*llama"),
+        ({**DENSE, "model_type": "lfm2", "full_attn_idxs": [2, 5]}, "'lfm2' is not understood"),
+        ({**DENSE, "model_type": "bert"}, "'bert' is not understood"),
+        ({**DENSE, "model_type": "totally_unknown"}, "'totally_unknown' is not understood"),
+        ({**DENSE, "model_type": None}, "model_type: 'missing'"),
+        ({**DENSE, "sliding_window": 9, "sliding_window_pattern": "LLLG"}, "sliding_window_pattern: 'LLLG'"),
         ({**DENSE, "hidden_size": -4}, "negative"),
-        ({**DENSE, "vocab_size": "many"}, "vocabulary_tokens"),
+        ({**DENSE, "vocab_size": "many"}, "vocab_size"),
         ([1, 2], "one JSON object"),
         ("{", "one JSON object"),
     ],
@@ -218,6 +242,7 @@ def test_a_config_that_cannot_be_counted_is_refused(tmp_path: Path, config: obje
     with pytest.raises(BadRequest, match=reason) as refusal:
         entry_of_config(tmp_path, config)
     assert "config.json" in refusal.value.message
+    assert "guesses/" not in refusal.value.message
 
 
 KEYS = sorted({*DENSE, *LATENT, *HYBRID["text_config"], *SLIDING, *COMPRESSED, *KIMI, "text_config"})

@@ -5,6 +5,7 @@ rules. A config with a part that we cannot count is refused, because half a mode
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,6 +46,43 @@ _UNCOUNTED: Mapping[str, tuple[object, ...]] = {
 }
 # Their feed-forward part has two matrices, not three.
 _UNGATED = ("bloom", "falcon", "gpt_neox", "gptj", "mpt", "nemotron", "opt", "phi", "starcoder2")
+# The families whose layers are counted here, by `model_type` with the suffix `_text` taken off.
+_UNDERSTOOD = (
+    *("cohere2", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4"),
+    *("gemma", "gemma2", "gemma3", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm4v_moe", "glm_moe_dsa"),
+    *("gpt_oss", "granite", "granitemoe", "internlm2", "kimi_k2", "kimi_k25", "kimi_linear"),
+    *("llama", "minimax_m2", "mistral", "mixtral", "olmo2", "phi3"),
+    *("qwen2", "qwen2_5_vl", "qwen2_moe", "qwen2_vl", "qwen3", "qwen3_5", "qwen3_5_moe", "qwen3_moe"),
+    *("qwen3_next", "qwen3_vl", "qwen3_vl_moe", "seed_oss", "smollm3"),
+)
+# Every so many layers one attends to all, where the config does not say: the defaults of transformers.
+_SLIDING_PATTERN: Mapping[str, int] = {"cohere2": 4, "gemma2": 2, "gemma3": 6}
+# How configs call what the catalogue asks for.
+_CONFIG_KEYS: Mapping[str, str] = {
+    "hidden_channels": "hidden_size",
+    "vocabulary_tokens": "vocab_size",
+    "window_tokens": "max_position_embeddings",
+    "query_heads": "num_attention_heads",
+    "feed_forward_channels": "intermediate_size",
+    "full_attention_layers": "num_hidden_layers",
+    "sliding_window_tokens": "sliding_window",
+    "active_experts": "num_experts_per_tok",
+    "expert_channels": "moe_intermediate_size",
+    "kv_latent_channels": "kv_lora_rank",
+    "rope_channels": "qk_rope_head_dim",
+    "nope_channels": "qk_nope_head_dim",
+    "value_channels": "v_head_dim",
+    "query_latent_channels": "q_lora_rank",
+    "linear_key_heads": "linear_num_key_heads",
+    "linear_value_heads": "linear_num_value_heads",
+    "linear_head_channels": "linear_value_head_dim",
+    "index_heads": "index_n_heads",
+    "index_head_channels": "index_head_dim",
+    "index_top_tokens": "index_topk",
+    "output_groups": "o_groups",
+    "output_latent_channels": "o_lora_rank",
+}
+_NEEDED = ("hidden_channels", "vocabulary_tokens", "window_tokens", "query_heads", "full_attention_layers")
 _LAYER_WORDS = ("full_attention", "sliding_attention", "linear_attention")
 
 Config = Mapping[str, Any]
@@ -72,6 +110,8 @@ def config_entry(config: Config, *, model_id: str, file: str) -> Entry:
     """The model that `config` describes. A model that also sees has its text part counted."""
     text = _table(config, "text_config") or config
     _refuse_uncounted(text, file)
+    _refuse_unknown(_family(text, config), file)
+    _refuse_missing(text, file)
     words, counts = config_table(config, title=model_id)
     table = {**words, GROUP: {"status": "published", "source": file, **counts}}
     place = Place(file, "models", f"models/{model_id}")
@@ -80,7 +120,7 @@ def config_entry(config: Config, *, model_id: str, file: str) -> Entry:
         entry = entry_of(model_id.lower(), "models", table, place)
         check_complete(entry)
     except CatalogBroken as error:
-        raise BadRequest(f"{file}: a number is missing or makes no sense: {error.message}") from error
+        raise BadRequest(f"{file}: {_in_words_of_config(error.message)}") from error
     return entry
 
 
@@ -164,6 +204,11 @@ def _layer_kinds(text: Config, layers: int) -> list[str]:
             "full_attention" if (layer + 1) % every == 0 else "linear_attention" for layer in range(layers)
         ]
     slides = _int(text, "sliding_window") and text.get("use_sliding_window", True)
+    pattern = _int(text, "sliding_window_pattern") or _SLIDING_PATTERN.get(_family(text, text), 0)
+    if slides and pattern > 0:
+        return [
+            "full_attention" if (layer + 1) % pattern == 0 else "sliding_attention" for layer in range(layers)
+        ]
     return ["sliding_attention" if slides else "full_attention"] * layers
 
 
@@ -244,10 +289,46 @@ def _dense_layers(text: Config, layers: int) -> int:
     return layers - layers // step
 
 
+def _family(text: Config, config: Config) -> str:
+    return str(text.get("model_type") or config.get("model_type") or "").removesuffix("_text")
+
+
+def _refuse_unknown(family: str, file: str) -> None:
+    if family not in _UNDERSTOOD:
+        raise BadRequest(
+            f"{file}: model_type: {family or 'missing'!r} is not understood here, and the model would be "
+            f"priced wrongly; understood are {', '.join(_UNDERSTOOD)}",
+            param="model",
+        )
+
+
+def _refuse_missing(text: Config, file: str) -> None:
+    missing = [_CONFIG_KEYS[name] for name in _NEEDED if _CONFIG_KEYS[name] not in text]
+    if missing:
+        raise BadRequest(
+            f"{file}: a number is missing: {', '.join(missing)}; take the whole config.json of the model",
+            param="model",
+        )
+
+
+def _in_words_of_config(message: str) -> str:
+    """What the catalogue says is wrong, with the key that the config has for it."""
+    named = [(name, key) for name, key in _CONFIG_KEYS.items() if re.search(rf"\b{name}\b", message)]
+    if "missing" in message and named:
+        return f"a number is missing: {named[0][1]}; take the whole config.json of the model"
+    keys = "".join(f" ({name} is {key} in the config)" for name, key in named[:1])
+    return f"a number is missing or makes no sense: {message}{keys}"
+
+
 def _refuse_uncounted(text: Config, file: str) -> None:
     if text.get("model_type") in _UNGATED:
         raise BadRequest(
             f"{file}: model_type: {text['model_type']} has a feed-forward part that is not counted here",
+            param="model",
+        )
+    if isinstance(pattern := text.get("sliding_window_pattern"), str) and not _list(text, "layer_types"):
+        raise BadRequest(
+            f"{file}: sliding_window_pattern: {pattern!r} is not read here; write layer_types instead",
             param="model",
         )
     for key, absent in _UNCOUNTED.items():
