@@ -157,3 +157,33 @@ def test_the_command_prints_a_table(tmp_path: Path, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert "1 measured rows (held-out)" in printed
     assert "bench/aiconfigurator.py" in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a,b\n1,2\n", "lacks the columns id, silicon_data_source, backend"),
+        (COLUMNS.replace(",osl", "") + "\n", "lacks the columns osl;"),
+        ("", "lacks the columns id"),
+        (COLUMNS + "\n", "has no rows"),
+        (COLUMNS + "\na,b\n", "line 2: ends before its last column"),
+        (f"{COLUMNS}\n{DENSE.format('fast')}\n", "line 2: a number makes no sense.*fast"),
+        (f"{COLUMNS}\n{DENSE.format(9).replace(',4,1,4,1,', ',inf,1,4,1,')}\n", "line 2: a number makes no"),
+        ("\udcff", "cannot be read as a CSV"),
+    ],
+)
+def test_a_sample_that_is_none_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    """A file without the columns, rows or numbers is named along with what it lacks."""
+    path = tmp_path / "sample.csv"
+    path.write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(BadRequest, match=rf"sample\.csv: {message}"):
+        read_rows(path)
+
+
+@pytest.mark.parametrize("name", ["nonexistent.csv", "."])
+def test_a_sample_that_cannot_be_opened_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    """No file there, or a folder: one line that names it, no traceback."""
+    assert main(["validate", "silicon", "--sample", str(tmp_path / name)]) == 2
+    assert "cannot be read as a CSV of measured rows" in capsys.readouterr().err

@@ -6,12 +6,21 @@ NVIDIA's own runs): one closed-loop run a row, with its mean time per output tok
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from perdure.errors import BadRequest
+
+SAMPLE_NAME = "silicon_sample.csv of aiconfigurator-core"
+# Those that are read; the file has more.
+COLUMNS = (
+    *("id", "silicon_data_source", "backend", "backend_version", "model_path", "system", "precision", "mode"),
+    *("isl", "osl", "tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "decode_num_workers"),
+    *("decode_tp_size", "decode_attention_dp_size", "decode_moe_tp_size", "decode_moe_ep_size"),
+    *("silicon_ttft_ms", "silicon_tpot_ms"),
+)
 
 Split = Literal["fit", "held-out", "all"]
 
@@ -116,9 +125,20 @@ class Row:
 
 
 def read_rows(path: Path) -> tuple[Row, ...]:
-    """All rows of `path`, in its order; duplicates are still in it."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return tuple(_row(fields) for fields in csv.DictReader(file))
+    """All rows of `path`, in its order; duplicates are still in it.
+
+    Raises BadRequest where it cannot be read, lacks a column, has no rows, or one that makes no sense.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            _check_columns(path, table.fieldnames or ())
+            rows = tuple(_read_row(path, table.line_num, fields) for fields in table)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BadRequest(f"{path}: cannot be read as a CSV of measured rows: {error}") from error
+    if not rows:
+        raise BadRequest(f"{path}: has no rows; give a copy of {SAMPLE_NAME}")
+    return rows
 
 
 def without_duplicates(rows: Iterable[Row]) -> tuple[Row, ...]:
@@ -135,6 +155,25 @@ def without_duplicates(rows: Iterable[Row]) -> tuple[Row, ...]:
 def of_split(rows: Iterable[Row], split: Split) -> tuple[Row, ...]:
     """The rows of `split`."""
     return tuple(row for row in rows if split in ("all", row.split))
+
+
+def _check_columns(path: Path, names: Sequence[str]) -> None:
+    missing = [name for name in COLUMNS if name not in names]
+    if missing:
+        raise BadRequest(
+            f"{path}: lacks the columns {', '.join(missing)}; give a copy of {SAMPLE_NAME}, which has them"
+        )
+
+
+def _read_row(path: Path, line: int, fields: Mapping[str, str | None]) -> Row:
+    cells = {name: fields.get(name) for name in COLUMNS}
+    whole = {name: cell for name, cell in cells.items() if cell is not None}
+    if len(whole) < len(COLUMNS):
+        raise BadRequest(f"{path}: line {line}: ends before its last column")
+    try:
+        return _row(whole)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(f"{path}: line {line}: a number makes no sense: {error}") from error
 
 
 def _row(fields: Mapping[str, str]) -> Row:
