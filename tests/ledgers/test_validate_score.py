@@ -187,3 +187,21 @@ def test_a_sample_that_cannot_be_opened_is_refused(
     """No file there, or a folder: one line that names it, no traceback."""
     assert main(["validate", "silicon", "--sample", str(tmp_path / name)]) == 2
     assert "cannot be read as a CSV of measured rows" in capsys.readouterr().err
+
+
+def test_names_are_whole_on_a_screen_of_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longest model, system and heading stand in one line each, and nothing is cut with an ellipsis."""
+    monkeypatch.setenv("COLUMNS", "80")
+    path = tmp_path / "sample.csv"
+    longest = DENSE.format(10).replace("Qwen3-32B", "Qwen3.5-397B-A17B").replace("vllm,0.19.0", "trtllm,1.2")
+    path.write_text(f"{COLUMNS}\n{longest}\n", encoding="utf-8")
+    absent = str(tmp_path / "absent.json")
+    assert main(["validate", "silicon", "--sample", str(path), "--aiconfigurator", absent]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert not [line for line in lines if "…" in line or len(line) > 80]
+    assert [
+        line for line in lines if all(word in line for word in ("Qwen3.5-397B-A17B", "h200_sxm", "trtllm"))
+    ]
+    assert [line for line in lines if all(word in line for word in ("computed", "Perdure", "AIConfigurator"))]

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -158,11 +159,14 @@ def _summary(ours: Score, peer: Score) -> Table:
 
 
 def _cells(ours: Score, peer: Score) -> Table:
-    table = Table(title="by model, system and stack: median error")
+    # Without a frame or padding, so that the longest names are whole on a screen of 80 columns.
+    table = Table(
+        title="by model, system and stack: median error", box=SIMPLE_HEAD, padding=0, show_edge=False
+    )
     for column in ("model", "system", "stack"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for column in ("rows", "computed", "Perdure", "bias", "AIConfigurator"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for cell, other in zip(ours.cells, peer.cells, strict=True):
         numbers = (cell.tpot_median_ape, cell.bias, other.tpot_median_ape)
         table.add_row(
