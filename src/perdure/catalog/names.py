@@ -46,6 +46,8 @@ def check_short_ids(kind: Kind, entries: Mapping[str, Entry]) -> None:
 def _unknown_text(kind: Kind, entries: Mapping[str, Entry], name: str, wanted: str) -> str:
     known = {known: entry.short_id for entry in entries.values() for known in (entry.id, entry.short_id)}
     near = difflib.get_close_matches(wanted, known, n=1)
-    hint = f"did you mean {known[near[0]]}? " if near else ""
     listed = ", ".join(entry.short_id for entry in entries.values()) or "none"
-    return f"there is no {kind[:-1]} {name!r} in the catalogue; {hint}It has {listed}."
+    unknown = f"there is no {kind[:-1]} {name!r} in the catalogue"
+    if near:
+        return f"{unknown}; did you mean {known[near[0]]}? It has {listed}."
+    return f"{unknown}; choose one of {listed}"

@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", metavar="P", help=f"of weights: {', '.join(PRECISIONS)} (default: bf16)"
     )
-    parser.add_argument("--kv", metavar="P", help="of keys and values: bf16 or fp8 (default: bf16)")
+    parser.add_argument(
+        "--kv", metavar="P", help="of keys and values: bf16, fp8, int8, fp4 or fp32 (default: bf16)"
+    )
     parser.add_argument(
         "--price",
         action="append",

@@ -50,14 +50,14 @@ class Parallel:
 def check_parallel(model: Architecture, parallel: Parallel) -> None:
     """Refuse what no engine would run, and say which degree to change."""
     experts = [group.feed_forward for group in model.groups if isinstance(group.feed_forward, Experts)]
-    if parallel.ep > 1 and not experts:
-        raise BadRequest(f"{model.name} has no routed experts to deal out; leave ep out", param="ep")
     if parallel.dp > 1 and not experts:
         raise BadRequest(
             f"{model.name} has no routed experts that groups of attention could share, so dp={parallel.dp} "
             f"would be {parallel.dp} instances; leave dp out and count instances instead",
             param="dp",
         )
+    if parallel.ep > 1 and not experts:
+        raise BadRequest(f"{model.name} has no routed experts to deal out; leave ep out", param="ep")
     if parallel.stage_chips % parallel.ep:
         raise BadRequest(
             f"ep={parallel.ep} does not divide the tp * dp = {parallel.stage_chips} chips of a stage",

@@ -46,7 +46,10 @@ _BYTES: Mapping[str, float] = MappingProxyType(
         "int4": 0.5 + 2 / 128,  # one BF16 scale for 128, as AWQ and GPTQ checkpoints store it
     }
 )
-_KV_BYTES: Mapping[str, float] = MappingProxyType({"bf16": 2.0, "fp8": 1.0})
+# Every format that a chip of the catalogue may keep them in; of one channel, without scales but for FP4's.
+_KV_BYTES: Mapping[str, float] = MappingProxyType(
+    {"fp32": 4.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": _BYTES["fp4"]}
+)
 
 
 def _same(name: str, arithmetic: str, dispatch_bytes: float) -> Precision:
