@@ -214,6 +214,14 @@ def test_every_so_many_layers_attend_to_all(changes: dict[str, Any], full: int) 
     assert (counts.get("full_attention_layers", 0), counts["sliding_attention_layers"]) == (full, 32 - full)
 
 
+def test_a_text_part_without_a_family_is_of_the_whole_models() -> None:
+    """Gemma 3 that also sees slides 5 layers in 6, whether or not its text part repeats the name."""
+    text = {key: value for key, value in DENSE.items() if key != "model_type"}
+    config = {"model_type": "gemma3", "text_config": {**text, "sliding_window": 1024}}
+    found = config_entry(config, model_id="any", file="config.json")
+    assert found.figures["full_attention_layers"].mid == 5
+
+
 @pytest.mark.parametrize(
     ("config", "reason"),
     [

@@ -108,9 +108,9 @@ def read_config(path: Path, *, model_id: str | None = None) -> Entry:
 
 def config_entry(config: Config, *, model_id: str, file: str) -> Entry:
     """The model that `config` describes. A model that also sees has its text part counted."""
-    text = _table(config, "text_config") or config
+    text = _text_part(config)
     _refuse_uncounted(text, file)
-    _refuse_unknown(_family(text, config), file)
+    _refuse_unknown(_family(text), file)
     _refuse_missing(text, file)
     words, counts = config_table(config, title=model_id)
     table = {**words, GROUP: {"status": "published", "source": file, **counts}}
@@ -126,7 +126,7 @@ def config_entry(config: Config, *, model_id: str, file: str) -> Entry:
 
 def config_table(config: Config, *, title: str) -> tuple[dict[str, str | bool], dict[str, int]]:
     """The words and counts of the catalogue that `config` gives; zeros are left out."""
-    text = _table(config, "text_config") or config
+    text = _text_part(config)
     kind = str(text.get("model_type", ""))
     layers = _int(text, "num_hidden_layers")
     counts = {
@@ -204,7 +204,7 @@ def _layer_kinds(text: Config, layers: int) -> list[str]:
             "full_attention" if (layer + 1) % every == 0 else "linear_attention" for layer in range(layers)
         ]
     slides = _int(text, "sliding_window") and text.get("use_sliding_window", True)
-    pattern = _int(text, "sliding_window_pattern") or _SLIDING_PATTERN.get(_family(text, text), 0)
+    pattern = _int(text, "sliding_window_pattern") or _SLIDING_PATTERN.get(_family(text), 0)
     if slides and pattern > 0:
         return [
             "full_attention" if (layer + 1) % pattern == 0 else "sliding_attention" for layer in range(layers)
@@ -289,8 +289,14 @@ def _dense_layers(text: Config, layers: int) -> int:
     return layers - layers // step
 
 
-def _family(text: Config, config: Config) -> str:
-    return str(text.get("model_type") or config.get("model_type") or "").removesuffix("_text")
+def _text_part(config: Config) -> Config:
+    """What is said of the text model; its family is the whole model's where it names none."""
+    text = _table(config, "text_config")
+    return {"model_type": config.get("model_type"), **text} if text else config
+
+
+def _family(text: Config) -> str:
+    return str(text.get("model_type") or "").removesuffix("_text")
 
 
 def _refuse_unknown(family: str, file: str) -> None:
