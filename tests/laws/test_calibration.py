@@ -190,3 +190,23 @@ def test_unknown_software_names_what_there_is() -> None:
     """The message lists the generations that were fitted."""
     with pytest.raises(NotFound, match="vllm-2025"):
         software_of("vllm-2077")
+
+
+@pytest.mark.parametrize("chip_id", TIMED)
+@pytest.mark.parametrize("rows", [1, 64, 8192])
+def test_int4_weights_borrow_how_far_bf16_kernels_fall_short(chip_id: str, rows: float) -> None:
+    """No INT4 product was timed: its factor is that of BF16, as a range that says whose it is."""
+    timed, chip = calibration_of(chip_id), chip_of(chip_id)
+    bf16 = product_of(rows)
+    int4 = replace(bf16, weights="int4", weight_bytes=0.515625)
+    lent, own = timed.factor(int4, chip), timed.factor(bf16, chip)
+    assert lent.times.mid == own.times.mid
+    assert lent.times.low <= lent.times.mid < lent.times.high
+    assert lent.status is Status.ESTIMATE
+    assert "borrowed from BF16" in lent.source
+    floors = [
+        max(shape.flops / chip.peak_flops_per_s("bf16"), shape.bytes_moved / chip.memory_bytes_per_s)
+        for shape in (bf16, int4)
+    ]
+    over_s = floors[0] * (own.times.mid - 1.0)
+    assert floors[1] * (lent.times.high - 1.0) >= over_s * (1 - 1e-9)

@@ -27,6 +27,9 @@ QUANTIZE_S = 1e-6
 # A shape that was not timed itself: a factor around its nearest kin, for each octave between them.
 FAR_LOW, FAR_HIGH = 0.9, 1.2
 FAR_OCTAVES_MAX = 3.0
+# Weights in a format whose kernels were not timed: around the factor of BF16 kernels of the same shape, as
+# they unpack what they read. At worst all that BF16 takes beyond its floor is fixed, whatever the bytes.
+LENT_LOW, LENT_HIGH = 0.9, 1.8
 # Where a chip has no timing of a kind of kernel at all.
 UNTIMED = Range(low=1.1, mid=1.5, high=2.5)
 
@@ -60,9 +63,14 @@ class Calibrated:
             return self._guess(UNTIMED, added_s, reason)
         if isinstance(shape, Message):
             return self._message(timing, shape)
-        floor_s = _floor_s(shape, chip if self.relative is None else self.relative.timed)
+        timed_chip = chip if self.relative is None else self.relative.timed
+        floor_s = _floor_s(timing.lender or shape, timed_chip)
         times = max(1.0, timing.seconds / floor_s)
-        return self._timed(times, timing, self._added_s(shape, chip))
+        added_s = self._added_s(shape, chip)
+        if timing.lender is not None:
+            fixed = 1.0 + (times - 1.0) * floor_s / _floor_s(shape, timed_chip)
+            return self._lent(times, max(times * LENT_HIGH, fixed), timing, added_s)
+        return self._timed(times, timing, added_s)
 
     def step(self, chip: Chip) -> Factor:
         """What software spends between two steps."""
@@ -79,8 +87,7 @@ class Calibrated:
         return QUANTIZE_S + shape.rows * shape.inputs * QUANTIZED_BYTES / chip.memory_bytes_per_s
 
     def _timed(self, times: float, timing: Timing, added_s: float) -> Factor:
-        table = timing.table
-        source = f"{_SOURCE}, {table.family} {table.variant} on {table.chip}, {table.version}"
+        source = _source(timing)
         if timing.far == 0.0 and self.relative is None:
             return Factor(
                 times=exactly(times), launch_s=exactly(added_s), status=Status.MEASURED, source=source
@@ -91,6 +98,14 @@ class Calibrated:
             low, high = low * self.relative.low, high * self.relative.high
         spread = Range(low=max(1.0, times * low), mid=times, high=times * high)
         return self._guess(spread, added_s, f"the nearest timed kernel, {source}")
+
+    def _lent(self, times: float, high: float, timing: Timing, added_s: float) -> Factor:
+        """The factor of BF16 kernels for INT4 weights."""
+        low = times * LENT_LOW
+        if self.relative is not None:
+            low, high = low * self.relative.low, high * self.relative.high
+        reason = f"borrowed from BF16 kernels, as none in INT4 was timed: {_source(timing)}"
+        return self._guess(Range(low=max(1.0, low), mid=times, high=high), added_s, reason)
 
     def _message(self, timing: Timing, shape: Message) -> Factor:
         """A message has no floor here: all its time is stated as what is added, whatever the size."""
@@ -140,6 +155,11 @@ def calibration_of(chip_id: str, stack: str = DEFAULT_STACK) -> Efficiency:
     return Calibrated(
         kernels=Kernels(relative.timed_id, software.stack), software=software, relative=relative
     )
+
+
+def _source(timing: Timing) -> str:
+    table = timing.table
+    return f"{_SOURCE}, {table.family} {table.variant} on {table.chip}, {table.version}"
 
 
 def _floor_s(shape: Shape, chip: Chip) -> float:
