@@ -85,6 +85,36 @@ def test_a_chip_without_a_rent_shows_where_it_breaks_even(capsys: pytest.Capture
     assert rented["money_usd"]["mid"] == pytest.approx(other["money_usd"]["mid"])
 
 
+def test_a_typed_rent_still_shows_where_it_breaks_even(capsys: pytest.CaptureFixture[str]) -> None:
+    """What one person would pay does not say what others ask: the comparison stays as without it."""
+    words = ("--on", "m890x8/qwen3-32b", "--batch", BATCH)
+    without, typed = printed(capsys, *words), printed(capsys, *words, "--price", "m890=1.2..2.5")
+    assert typed["break_even"] == without["break_even"] != []
+    twice = refused(capsys, *words, "--price", "m890=1", "--price", "zhenwu-m890=2")
+    assert "given twice for m890" in twice
+
+
+def test_the_json_counts_draws_of_any_range(capsys: pytest.CaptureFixture[str]) -> None:
+    """Joules rest on guessed power where the seconds were measured: they too were drawn."""
+    out = printed(capsys, "--on", "h200x8/qwen3-32b", "--batch", BATCH)
+    assert out["seconds"]["low"] == out["seconds"]["high"]
+    assert out["energy_j"]["low"] < out["energy_j"]["high"]
+    assert out["provenance"]["draws"] == 64
+
+
+def test_json_and_text_say_the_same_of_a_floor(capsys: pytest.CaptureFixture[str]) -> None:
+    """How many times its floor an operation takes is one figure; a message has none."""
+    words = ("--on", "h200x8/qwen3-32b", "--batch", BATCH)
+    rows = {part["name"]: part for part in printed(capsys, *words)["operations"]}
+    assert main(["cost", *words]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    (head,) = [line for line in lines if line[:2] == ["head", "1"]]
+    assert head[4] == f"{rows['head']['times_floor']['mid']:.1f}"
+    messages = [part for part in rows.values() if part["family"] == "all_reduce"]
+    assert messages
+    assert all(part["times_floor"] is None for part in messages)
+
+
 def test_the_long_form_is_the_short_form(capsys: pytest.CaptureFixture[str]) -> None:
     """Flags and text say the same thing in the same words."""
     short = printed(capsys, "--on", "h200x8/qwen3-235b:tp=4,ep=4,precision=fp8,kv=fp8", "--batch", BATCH)
@@ -133,6 +163,9 @@ def test_the_text_fits_eighty_columns_and_says_what_was_guessed(
         ("h200x8/qwen3-32b:tp=0", "whole number from 1"),
         ("h200x8/qwen3-32b:tp=3", "tp may be 1, 2, 4, 8, 16, 32 or 64"),
         ("h200x8/qwen3-32b:tp=16", "takes 16 chips; there are 8"),
+        ("h200x3/qwen3-8b", "1 of the 3 would stand idle; name h200x2 or h200x4"),
+        ("h200x5/qwen3-8b:tp=2", "1 of the 5 would stand idle; name h200x4 or h200x6"),
+        ("b200/qwen3-8b:precision=mxfp4", "keeps experts alone in MXFP4, and Qwen3-8B has none"),
         ("h200x8/qwen3-32b:precision=fp4", "does not compute in fp4"),
         ("h200x8/qwen3-32b:precision=fp7", "choose one of bf16, fp8"),
         ("810e/qwen3-8b:kv=fp8", "does not keep keys and values in fp8"),

@@ -99,5 +99,12 @@ def _deployment(arguments: argparse.Namespace, catalog: Catalog) -> Deployment:
 
 
 def _rents(texts: Sequence[str], catalog: Catalog) -> dict[str, Rent]:
-    """What was typed after --price, by the id of the chip."""
-    return {catalog.chip(name).id: rent for name, rent in typed_rents(texts).items()}
+    """What was typed after --price, by the id of the chip; raises BadRequest where one has two prices."""
+    rents: dict[str, Rent] = {}
+    for text in texts:
+        for name, rent in typed_rents([text]).items():
+            chip = catalog.chip(name)
+            if chip.id in rents:
+                raise BadRequest(f"--price is given twice for {chip.short_id}; give it once", param="price")
+            rents[chip.id] = rent
+    return rents

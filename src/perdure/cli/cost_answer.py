@@ -35,7 +35,7 @@ class BreakEven:
 class Cost:
     """One batch on one deployment.
 
-    break_even  against chips that have a rent, where this one has none
+    break_even  against chips that have a rent, where this one has none but what was typed
     """
 
     deployment: Deployment
@@ -54,12 +54,13 @@ class Cost:
 def cost_of(deployment: Deployment, batch: Batch, catalog: Catalog) -> Cost:
     """Its cost; raises BadRequest, saying what would do, where chips or model cannot run the batch."""
     _check(deployment, batch)
+    public = catalogue_rent(deployment.chip)
     return Cost(
         deployment=deployment,
         batch=batch,
         price=deployment.instance.price(batch),
         memory=deployment.instance.memory(batch),
-        break_even=() if deployment.rent else tuple(_break_even(deployment, batch, catalog)),
+        break_even=tuple(_break_even(deployment, batch, catalog)) if public is None else (),
     )
 
 

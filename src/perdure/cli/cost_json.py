@@ -45,7 +45,7 @@ def cost_json(cost: Cost) -> dict[str, Any]:
         "memory_bytes": _memory(cost.memory),
         "provenance": {
             "calibration": deployment.efficiency.name,
-            "draws": DRAWS if price.seconds.guessed else 0,
+            "draws": DRAWS if price.guessed or cost.break_even else 0,
             "rent": None
             if deployment.rent is None
             else {
@@ -75,7 +75,7 @@ def _operation(line: Line) -> dict[str, Any]:
         "bound": line.spent.bound,
         "flops": 0.0 if exchanged else shape.flops * times,
         "bytes": (shape.message_bytes if exchanged else shape.bytes_moved) * times,
-        "times_floor": _range(line.factor.times),
+        "times_floor": _range(line.times_floor),
         "efficiency_status": line.factor.status and str(line.factor.status),
     }
 

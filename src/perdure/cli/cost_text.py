@@ -171,7 +171,7 @@ def _notes(cost: Cost) -> list[str]:
         notes += [f"  {_amount(found.usd_per_h, '$')}, for {found.than}" for found in cost.break_even]
     if deployment.model.text("stands_in_for"):
         notes.append(f"{deployment.model.title} stands in for {deployment.model.text('stands_in_for')}")
-    if price.seconds.guessed or (price.energy_j and price.energy_j.guessed):
+    if price.guessed or cost.break_even:
         notes.append(
             f"Ranges hold nine in ten of {DRAWS} joint draws of the guesses; "
             "before them is every guess at its mid."

@@ -19,6 +19,7 @@ from perdure.silicon.price_machine import Hardware
 from perdure.silicon.price_rent import SECONDS_PER_HOUR, Rent
 from perdure.silicon.ranges import Range, any_guessed, range_of
 from perdure.silicon.roofline import Operation, Spent
+from perdure.silicon.shapes import Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,14 @@ class Line:
     operation: Operation
     factor: Factor
     spent: Spent
+
+    @property
+    def times_floor(self) -> Range | None:
+        """How many times its floor it takes, launches and sampling among it; None of a message."""
+        if isinstance(self.operation.shape, Message) or not self.spent.busy_s:
+            return None
+        times, mid = self.factor.times, self.spent.seconds / self.spent.busy_s
+        return Range(low=mid - times.mid + times.low, mid=mid, high=mid - times.mid + times.high)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +59,12 @@ class Price:
     money_usd: Range | None
     electricity_usd: Range | None
     factors: tuple[Factor, ...]
+
+    @property
+    def guessed(self) -> bool:
+        """Whether any of it is a range, and so drawn."""
+        found = (self.seconds, self.chip_seconds, self.energy_j, self.money_usd, self.electricity_usd)
+        return any(one is not None and one.guessed for one in found)
 
 
 @dataclass(frozen=True, kw_only=True)

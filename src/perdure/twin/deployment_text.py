@@ -71,6 +71,7 @@ def parse_deployment(
     model = find_model(model_text, catalog)
     precision = find_precision(wanted.get("precision", "bf16"), kv=wanted.get("kv", "bf16"))
     architecture = architecture_of(model)
+    _check_precision(architecture, precision)
     parallel = _parallel(architecture, precision, place, wanted)
     return Deployment(
         hardware=hardware_title(place, parallel.chips),
@@ -170,7 +171,33 @@ def _parallel(model: Architecture, precision: Precision, place: Place, wanted: M
     if parallel.chips > place.chips:
         has = f"{place.rack.title} has" if place.named_chips is None and place.rack else "there are"
         raise BadRequest(f"{parallel.text} takes {parallel.chips} chips; {has} {place.chips}", param="tp")
+    _check_whole(parallel, place)
     return parallel
+
+
+def _check_whole(parallel: Parallel, place: Place) -> None:
+    """Refuse so many chips by number that instances of this layout leave some of them idle."""
+    named, each = place.named_chips, parallel.chips
+    if named is None or named % each == 0:
+        return
+    fewer, name = named - named % each, place.chip.short_id
+    raise BadRequest(
+        f"an instance with {parallel.text} takes {each} chips, so {named % each} of the {named} would stand "
+        f"idle; name {name}x{fewer} or {name}x{fewer + each}, or a layout over a number that divides {named}",
+        param="tp",
+    )
+
+
+def _check_precision(model: Architecture, precision: Precision) -> None:
+    """Refuse a format that is of experts alone for a model without any: nothing would be kept in it."""
+    if precision.expert_weights == precision.weights or model.expert_layers:
+        return
+    raise BadRequest(
+        f"precision={precision.name} keeps experts alone in {precision.expert_weights.upper()}, and "
+        f"{model.name} has none: it would be {precision.weights}. Take {precision.weights}, or fp4 or int4 "
+        "for four bits",
+        param="precision",
+    )
 
 
 def _default_tp(model: Architecture, precision: Precision, place: Place, *, dp: int, pp: int) -> int:
