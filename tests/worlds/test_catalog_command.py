@@ -140,6 +140,7 @@ def test_text_from_a_file_is_escaped_in_a_page(capsys: pytest.CaptureFixture[str
     folder = tmp_path / "<script>alert(1)<"
     folder.mkdir()
     config = {
+        "model_type": "llama",
         "hidden_size": 8,
         "num_attention_heads": 2,
         "num_hidden_layers": 1,
