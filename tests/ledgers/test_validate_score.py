@@ -12,12 +12,12 @@ from perdure.twin.validate_rows import Layout, Row, of_split, read_rows, without
 from perdure.twin.validate_score import noise_floor_ape, score
 
 COLUMNS = (
-    "id,silicon_data_source,backend,backend_version,model_path,system,precision,mode,isl,osl,tp_size,"
-    "attention_dp_size,moe_tp_size,moe_ep_size,decode_num_workers,decode_tp_size,decode_attention_dp_size,"
+    "id,silicon_data_source,backend,backend_version,model_path,system,precision,mode,isl,osl,batch_size,"
+    "tp_size,attention_dp_size,moe_tp_size,moe_ep_size,decode_num_workers,decode_tp_size,decode_attention_dp_size,"
     "decode_moe_tp_size,decode_moe_ep_size,silicon_ttft_ms,silicon_tpot_ms"
 )
 CLIENTS = "source_file=x.csv; silicon_concurrency=16; measured=2026-03-01"
-DENSE = f"a,{CLIENTS},vllm,0.19.0,Qwen/Qwen3-32B,h200_sxm,fp8,agg,1024,1024,4,1,4,1,,,,,,100,{{}}"
+DENSE = f"a,{CLIENTS},vllm,0.19.0,Qwen/Qwen3-32B,h200_sxm,fp8,agg,1024,1024,16,4,1,4,1,,,,,,100,{{}}"
 
 
 def rows_of(tmp_path: Path, *lines: str) -> tuple[Row, ...]:
@@ -85,6 +85,23 @@ def test_what_a_row_lacks_makes_it_not_computable(tmp_path: Path) -> None:
         "disaggregated without worker counts",
         "no concurrency",
     ]
+
+
+def test_servers_behind_one_address_share_its_clients(tmp_path: Path) -> None:
+    """416 clients and 13 for each server of NVIDIA's own runs: 32 servers. InferenceX runs one."""
+    line = DENSE.format(9).replace(",1024,16,", ",1024,13,").replace("rency=16", "rency=416")
+    own = line.replace("source_file=x.csv", "source_file=aic-auto-gap-analysis/x.csv")
+    one, many = rows_of(tmp_path, line, own.replace("a,", "b,", 1))
+    assert (one.replicas, many.replicas) == (1, 32)
+    assert predict(many).sequences < 13 < predict(one).sequences
+
+
+def test_nvidia_writes_the_layout_itself_into_its_columns(tmp_path: Path) -> None:
+    """Four chips that cut each expert in two and deal them out in two ways are no square of two chips."""
+    line = DENSE.format(9).replace("Qwen3-32B", "Qwen3-235B-A22B-FP8").replace(",4,1,4,1,", ",4,,2,2,")
+    own = line.replace("source_file=x.csv", "source_file=aic-auto-gap-analysis/x.csv")
+    (row,) = rows_of(tmp_path, own)
+    assert row.layout == Layout(tp=4, dp=1, moe_tp=2, ep=2)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ SAMPLE_NAME = "silicon_sample.csv of aiconfigurator-core"
 # Those that are read; the file has more.
 COLUMNS = (
     *("id", "silicon_data_source", "backend", "backend_version", "model_path", "system", "precision", "mode"),
-    *("isl", "osl", "tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "decode_num_workers"),
+    *("isl", "osl", "batch_size", "tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size"),
+    "decode_num_workers",
     *("decode_tp_size", "decode_attention_dp_size", "decode_moe_tp_size", "decode_moe_ep_size"),
     *("silicon_ttft_ms", "silicon_tpot_ms"),
 )
@@ -60,7 +61,7 @@ class Row:
 
     precision           of the weights; taken from `model_path` where the column was empty
     precision_inferred  whether it was
-    replicas            decode workers that share the concurrency; 1 for an aggregated server
+    replicas            servers, or decode workers, that share the concurrency
     lengths_vary        whether lengths were drawn evenly from 80 to 100 % of the nominal ones (InferenceX)
     lacks               why nobody could compute it, or None
     """
@@ -183,7 +184,12 @@ def _row(fields: Mapping[str, str]) -> Row:
     if model not in FIT and model not in HELD_OUT:
         raise BadRequest(f"{fields['id']}: {model} is in neither split; add it to FIT or HELD_OUT")
     disaggregated = fields["mode"] == "disagg"
-    concurrency = _CONCURRENCY.search(fields["silicon_data_source"])
+    fixed_lengths = _FIXED_LENGTHS in fields["silicon_data_source"]
+    found = _CONCURRENCY.search(fields["silicon_data_source"])
+    concurrency = int(found[1]) if found else 0
+    layout = _layout(
+        fields, "decode_" if disaggregated else "", mixture=model in _MIXTURES, squares=not fixed_lengths
+    )
     row = Row(
         id=fields["id"],
         model=model,
@@ -193,12 +199,16 @@ def _row(fields: Mapping[str, str]) -> Row:
         precision=fields["precision"] or _precision_of(name),
         precision_inferred=not fields["precision"],
         disaggregated=disaggregated,
-        layout=_layout(fields, "decode_" if disaggregated else "", mixture=model in _MIXTURES),
-        replicas=_whole(fields["decode_num_workers"]) if disaggregated else 1,
-        lengths_vary=_FIXED_LENGTHS not in fields["silicon_data_source"],
+        layout=layout,
+        replicas=_whole(fields["decode_num_workers"])
+        if disaggregated
+        else _servers(fields, concurrency, layout)
+        if fixed_lengths
+        else 1,
+        lengths_vary=not fixed_lengths,
         input_tokens=int(fields["isl"]),
         output_tokens=int(fields["osl"]),
-        concurrency=int(concurrency[1]) if concurrency else 0,
+        concurrency=concurrency,
         ttft_s=float(fields["silicon_ttft_ms"] or 0) / 1e3,
         tpot_s=float(fields["silicon_tpot_ms"] or 0) / 1e3,
     )
@@ -223,11 +233,18 @@ def _lack(row: Row) -> str | None:
     return None
 
 
-def _layout(fields: Mapping[str, str], prefix: str, *, mixture: bool) -> Layout:
+def _servers(fields: Mapping[str, str], concurrency: int, layout: Layout) -> int:
+    """Aggregated servers behind one address, in NVIDIA's own runs: a rank of one has `batch_size` clients."""
+    clients = _whole(fields["batch_size"]) * layout.dp
+    return max(1, concurrency // clients) if clients else 1
+
+
+def _layout(fields: Mapping[str, str], prefix: str, *, mixture: bool, squares: bool) -> Layout:
     """The layout as it ran. Where the id names it, the id is right: the columns multiply TP by EP.
 
-    A row whose id says `tp8_ep8` has tp_size 64, or tp_size 1 under attention_dp_size 64, for a server of
-    8 chips; rows of one dump without the layout in their id show the same squares.
+    NVIDIA's own runs have no such `squares`. A row whose id says `tp8_ep8` has tp_size 64, or tp_size 1 under
+    attention_dp_size 64, for a server of 8 chips; rows of one dump without the layout in their id show the
+    same squares.
     """
     tp, dp, moe_tp, ep = (
         max(1, _whole(fields[prefix + column]))
@@ -235,13 +252,13 @@ def _layout(fields: Mapping[str, str], prefix: str, *, mixture: bool) -> Layout:
     )
     if not mixture:
         return Layout(tp=tp, dp=1, moe_tp=tp, ep=1)
-    named = None if prefix else _LAYOUT_IN_ID.search(fields["id"])
+    named = None if prefix or not squares else _LAYOUT_IN_ID.search(fields["id"])
     if not fields[prefix + "attention_dp_size"]:
         dp = max(1, moe_tp * ep // tp)
     chips, experts = (int(named[1]), int(named[2])) if named else (tp * dp, ep)
-    if not named and moe_tp == ep and moe_tp * ep == tp * dp and ep > 1:
+    if squares and not named and moe_tp == ep and moe_tp * ep == tp * dp and ep > 1:
         chips = ep
-    if not named and dp > 1 and tp == dp and ep == tp * dp:
+    if squares and not named and dp > 1 and tp == dp and ep == tp * dp:
         chips = experts = tp
     groups = min(dp, chips) if dp > 1 and (tp == 1 or not fields[prefix + "attention_dp_size"]) else 1
     return Layout(
