@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from perdure.clock import VirtualClock
 from perdure.errors import Busy
 from perdure.platform.scheduler import Scheduler
-from perdure.scheduling.order import Waiting, fcfs
+from perdure.scheduling.facts import Waiting
+from perdure.scheduling.order import fcfs
 
 
 @given(

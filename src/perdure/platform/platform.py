@@ -13,7 +13,8 @@ from perdure.platform.recorder import Recorder
 from perdure.platform.scheduler import Scheduler
 from perdure.platform.secret_file import read_or_make
 from perdure.platform.store import Store
-from perdure.scheduling.order import Order, fcfs
+from perdure.scheduling.facts import Order
+from perdure.scheduling.order import fcfs
 
 WORKSPACE = "default"
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from perdure.clock import Clock
 from perdure.errors import Busy
 from perdure.platform.limits import RETRY_AFTER_S_MAX, WAITING_CALLS_MAX
-from perdure.scheduling.order import Order, Waiting, fcfs
+from perdure.scheduling.facts import Order, Waiting
+from perdure.scheduling.order import fcfs
 
 SERVICE_WEIGHT = 0.2  # of the newest call, in the running mean that `retry-after` is estimated from
 
@@ -104,6 +105,8 @@ class Scheduler:
                 waited_s=self._clock.monotonic_s() - call.arrived_s,
                 prompt_tokens=call.prompt_tokens,
                 max_output_tokens=call.max_output_tokens,
+                uncached_tokens=call.prompt_tokens,  # nothing is known yet of what the engine holds
+                output_tokens_expected=call.max_output_tokens,
             )
         )
 
