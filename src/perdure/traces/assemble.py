@@ -7,7 +7,7 @@ hardware does not wait for time that was spent in models.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -41,6 +41,7 @@ class _Placed:
     start_s: float
     end_s: float
     place: Place
+    name: str | None
 
 
 class Assembly:
@@ -99,7 +100,7 @@ class Assembly:
         if backwards:
             self._tally.repaired["a time that goes backwards, calls put in order"] += backwards
             calls.sort(key=lambda call: call.start_s)
-        return Agent(name=agent.name, parent=agent.parent, awaited=agent.awaited, calls=calls)
+        return replace(agent, calls=calls)
 
     def _parents_first(self, agents: Sequence[Agent]) -> list[Agent]:
         """Each agent after its parent, otherwise by start; one without its parent starts on its own."""
@@ -123,6 +124,9 @@ class Assembly:
         """The parent's last answer before the agent began."""
         assert agent.parent is not None
         parents = placed[agent.parent]
+        named = [one for one in parents if one.name is not None and one.name == agent.fork_after]
+        if named:
+            return named[0]
         before = [one for one in parents if one.end_s <= agent.start_s + self._slack_s]
         if not before:
             self._tally.repaired["a sub-agent before its parent's first answer, started by that one"] += 1
@@ -208,7 +212,7 @@ class Assembly:
         )
         chain.context_tokens = call.prompt_tokens + call.output_tokens
         chain.end_s = call.start_s if call.end_s is None else call.end_s
-        return _Placed(call.start_s, chain.end_s, (chain.session, len(session.turns) - 1))
+        return _Placed(call.start_s, chain.end_s, (chain.session, len(session.turns) - 1), call.name)
 
     def _joined(self, call: Call, chain: _Chain) -> list[float]:
         """When the sessions ended that this turn waits for."""

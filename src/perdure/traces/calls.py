@@ -22,6 +22,7 @@ class Call(NamedTuple):
     kept_tokens  of the context so far, where the trace says it in numbers
     tool         whether it brings back a tool's result
     gap_s        since the answer before, where the trace says it; otherwise it follows from the times
+    name         by which other agents of the program name it
     """
 
     model: str
@@ -33,18 +34,23 @@ class Call(NamedTuple):
     kept_tokens: int | None = None
     tool: bool = False
     gap_s: float | None = None
+    name: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
 class Agent:
     """One chain of calls over one growing context. Only the importer that reads it adds calls.
 
-    parent   the agent that started it; None for the first of a program
-    awaited  whether the parent waited for it; None where only the times can tell
+    parent       the agent that started it; None for the first of a program
+    fork_after   the parent's call whose answer started it; None where only the times can tell
+    join_before  the parent's call that waited for it, where the trace names one
+    awaited      whether the parent waited for it at all; None where only the times can tell
     """
 
     name: str
     parent: str | None = None
+    fork_after: str | None = None
+    join_before: str | None = None
     awaited: bool | None = None
     calls: list[Call] = field(default_factory=list[Call])
 

@@ -1,16 +1,24 @@
 """What is in a workload file: its format, known by the content, and the programs that it holds."""
 
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import NoReturn, cast
 
 import msgspec
 
 from perdure.errors import BadRequest, NotFound
 from perdure.traces.calls import ImportReport, Tally, report_of
+from perdure.traces.import_agentic import import_agentic
+from perdure.traces.import_bailian import import_bailian
+from perdure.traces.import_csv import import_csv
+from perdure.traces.import_dynamo import import_dynamo
+from perdure.traces.import_llmservingsim import import_llmservingsim
 from perdure.traces.import_mooncake import import_mooncake
+from perdure.traces.import_otel import import_otel
+from perdure.traces.import_records import import_records
+from perdure.traces.import_tracelab import import_tracelab
 from perdure.traces.import_weka import import_weka
 from perdure.traces.lines import open_trace
 from perdure.traces.programs import Programs
@@ -21,33 +29,68 @@ FILES_MAX = 100_000
 FILE_BYTES_MAX = 1024 * 1024 * 1024
 
 JSON_LINES: dict[str, Callable[[Path, Tally], Programs]] = {
+    "perdure": import_records,
     "mooncake": import_mooncake,
+    "agentic-mooncake": import_agentic,
+    "bailian": import_bailian,
+    "llmservingsim": import_llmservingsim,
+    "dynamo": import_dynamo,
+    "tracelab": import_tracelab,
 }
 DOCUMENTS: dict[str, Callable[[Iterator[bytes], Tally], Programs]] = {
     "weka": import_weka,
+    "otel": import_otel,
 }
-FORMATS = ("parquet", *JSON_LINES, *DOCUMENTS)
+FORMATS = ("parquet", *JSON_LINES, *DOCUMENTS, "csv")
+
+# By which fields of its first row a format is known; the first that has them all.
+ROWS = (
+    ("dynamo", {"event_type", "event_time_unix_ms"}),
+    ("dynamo", {"event"}),
+    ("perdure", {"start_s", "prompt_tokens", "output_tokens", "reason"}),
+    ("bailian", {"chat_id", "input_length", "output_length"}),
+    ("llmservingsim", {"sub_requests"}),
+    ("llmservingsim", {"input_toks", "output_toks"}),
+    ("tracelab", {"session_id", "round_index", "input_tokens_total"}),
+    ("agentic-mooncake", {"schema", "block_size"}),
+    ("agentic-mooncake", {"request_id"}),
+    ("agentic-mooncake", {"session_id"}),
+    ("mooncake", {"timestamp", "input_length", "output_length"}),
+)
+SPANS = {"spans", "resourceSpans"}
 
 
-def read_workload(path: Path, format_name: str | None = None) -> tuple[Programs, ImportReport]:
+def read_workload(
+    path: Path, format_name: str | None = None, mapping: Mapping[str, str] | None = None
+) -> tuple[Programs, ImportReport]:
     """The programs in the file, folder or tar archive at `path`, and what was repaired on the way.
 
     format_name  one of FORMATS, where the content is not to decide
+    mapping      the column of each role of a table (`import_csv.ROLES`), where its header is not known
     """
     if not path.exists():
         raise NotFound(f"there is no workload at {path}")
-    name = format_name or recognise(path)
+    name = format_name or ("csv" if mapping else recognise(path))
     tally = Tally()
+    try:
+        programs = _read(path, name, mapping, tally)
+    except OSError as error:
+        raise BadRequest(f"{path} cannot be read: {error}") from error
+    return programs, report_of(tally, name)
+
+
+def _read(path: Path, name: str, mapping: Mapping[str, str] | None, tally: Tally) -> Programs:
     if name == "parquet":
         programs = cast(Programs, import_module("perdure.traces.parquet").read_parquet(path))
         tally.calls = len(programs.new_tokens)
-    elif name in JSON_LINES:
-        programs = JSON_LINES[name](path, tally)
-    elif name in DOCUMENTS:
-        programs = DOCUMENTS[name](_documents(path), tally)
-    else:
-        raise BadRequest(f"no format is called {name!r}; it is one of {', '.join(FORMATS)}")
-    return programs, report_of(tally, name)
+        return programs
+    if name == "csv":
+        return import_csv(path, tally, mapping)
+    if name in JSON_LINES:
+        return JSON_LINES[name](path, tally)
+    if name in DOCUMENTS:
+        return DOCUMENTS[name](_documents(path), tally)
+    raise BadRequest(f"no format is called {name!r}; it is one of {', '.join(FORMATS)}")
 
 
 def recognise(path: Path) -> str:
@@ -58,37 +101,35 @@ def recognise(path: Path) -> str:
         head = content.read(HEAD_BYTES)
     if head.startswith(PARQUET_MAGIC):
         return "parquet"
-    first = head.split(b"\n", 1)[0]
+    first = head.lstrip().split(b"\n", 1)[0]
+    if not first.startswith((b"{", b"[")):
+        return "csv" if b"," in first else _none(path)
     try:
         row = msgspec.json.decode(first)
     except msgspec.DecodeError:
         return _document_format(next(_documents(path)), path)
-    return _document_format(first, path) if _is_document(row) else _row_format(row, path)
-
-
-def _is_document(row: object) -> bool:
-    return isinstance(row, dict) and ("requests" in row or "spans" in row or "resourceSpans" in row)
-
-
-def _row_format(row: Any, path: Path) -> str:
-    keys = set(cast(dict[str, object], row)) if isinstance(row, dict) else set[str]()
-    if {"timestamp", "input_length", "output_length"} <= keys:
-        return "mooncake"
-    raise _unknown(path)
+    return _format(row, path)
 
 
 def _document_format(content: bytes, path: Path) -> str:
     try:
-        document = msgspec.json.decode(content)
+        return _format(msgspec.json.decode(content), path)
     except msgspec.DecodeError:
-        raise _unknown(path) from None
-    if isinstance(document, dict) and "requests" in document:
+        return _none(path)
+
+
+def _format(row: object, path: Path) -> str:
+    """By the fields of a file's only object, or of its first line's."""
+    fields = set(cast(dict[str, object], row)) if isinstance(row, dict) else set[str]()
+    if {"block_size", "requests"} <= fields:
         return "weka"
-    raise _unknown(path)
+    if SPANS & fields:
+        return "otel"
+    return next((name for name, needed in ROWS if needed <= fields), None) or _none(path)
 
 
-def _unknown(path: Path) -> BadRequest:
-    return BadRequest(
+def _none(path: Path) -> NoReturn:
+    raise BadRequest(
         f"{path} looks like none of the formats that are read: {', '.join(FORMATS)}. Name one with --format"
     )
 

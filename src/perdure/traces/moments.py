@@ -1,0 +1,34 @@
+"""When something happened, in seconds since 1970, from what people write in traces."""
+
+import re
+from datetime import UTC, datetime
+
+import numpy as np
+
+from perdure.errors import BadRequest
+from perdure.traces.programs import Floats
+
+# Azure's traces have seven digits after the second; Python reads six.
+_FRACTION = re.compile(r"(\.\d{6})\d+")
+
+
+def seconds_of(moment: datetime) -> float:
+    """`moment`, in UTC where it names no zone."""
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def seconds_in(text: str, *, place: str) -> float:
+    """A number of seconds, or a date and time of day in ISO 8601; BadRequest, naming `place`, otherwise."""
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    try:
+        return seconds_of(datetime.fromisoformat(_FRACTION.sub(r"\1", text.strip())))
+    except ValueError:
+        raise BadRequest(f"{place} is {text!r}, neither a number nor a date and time") from None
+
+
+def from_first(times_s: Floats) -> Floats:
+    """Times counted from the earliest of them."""
+    return times_s - times_s.min() if len(times_s) else np.zeros(0)
