@@ -7,19 +7,25 @@ on disk under everything that it reads: its code, the functions it calls, their 
 
 import dis
 import hashlib
+import re
 from collections.abc import Callable, Mapping
 from types import CodeType, FunctionType
 from typing import Any, cast
 
 from numba import njit, types  # pyright: ignore[reportUnknownVariableType]
-from numba.core.errors import NumbaError
+from numba.core.errors import NumbaError, UnsupportedBytecodeError
 
 from perdure.errors import BadRequest
 from perdure.scheduling.facts import Candidate, Entering, Idle, Waiting
 from perdure.scheduling.fair import Tenant
 from perdure.scheduling.policies import FACTS, Kind
+from perdure.scheduling.policy_file import probes
 
 CALL_DEPTH_MAX = 8
+ARITHMETIC = (
+    "A policy is arithmetic (+ - * /), min, max and comparisons over its facts; "
+    "for more, `from perdure.scheduling.facts import exp, log`"
+)
 
 _numba = cast(Any, types)
 _njit = cast(Any, njit)
@@ -28,7 +34,7 @@ _MEMBERS = {float: _numba.float64, int: _numba.int64}
 
 def facts_type(facts: type[tuple[Any, ...]]) -> Any:
     """The numba type of a NamedTuple of floats and whole numbers."""
-    return _numba.NamedTuple([_MEMBERS[member] for member in facts.__annotations__.values()], facts)
+    return _numba.BaseTuple.from_types([_MEMBERS[member] for member in facts.__annotations__.values()], facts)
 
 
 SIGNATURES: Mapping[Kind, Any] = {
@@ -47,9 +53,19 @@ SHARE = _numba.FunctionType(SHARE_SIGNATURE)
 def compile_policy(kind: Kind, function: Callable[[Any], float]) -> Any:
     """`function` for a compiled kernel: cached on disk where that can be written, compiled otherwise.
 
-    BadRequest names the line that numba cannot compile, and why.
+    BadRequest names the line that numba cannot compile, and why; or facts on which the compiled form
+    answers otherwise, because it does what Python does differently: powers, roots, whole numbers that overflow.
     """
-    return compile_function(SIGNATURES[kind], function)
+    policy = compile_function(SIGNATURES[kind], function)
+    for facts in probes(kind):
+        plain, answer = function(facts), policy(facts)
+        if plain != answer:
+            code = cast(FunctionType, function).__code__
+            raise BadRequest(
+                f"{code.co_filename}:{code.co_firstlineno}: policy {function.__name__} answers {plain!r} in "
+                f"Python and {answer!r} compiled, on {facts}. {ARITHMETIC}"
+            )
+    return policy
 
 
 def compile_function(signature: Any, function: Callable[[Any], float]) -> Any:
@@ -58,14 +74,14 @@ def compile_function(signature: Any, function: Callable[[Any], float]) -> Any:
     closed.__qualname__ = f"{function.__name__}_{_fingerprint(signature, closed)}"
     try:
         return _compile(signature, closed)
-    except NumbaError as error:
+    except (NumbaError, UnsupportedBytecodeError) as error:
         raise BadRequest(_refusal(function, error)) from None
 
 
 def _compile(signature: Any, function: FunctionType) -> Any:
     try:
         return _njit(signature, cache=True)(function)
-    except NumbaError:
+    except NumbaError:  # some of them are RuntimeErrors too
         raise
     except (OSError, RuntimeError):  # no folder for the cache can be written: then not cached
         return _njit(signature)(function)
@@ -119,14 +135,15 @@ def _global_names(code: CodeType) -> list[str]:
     return sorted({str(step.argval) for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL"})
 
 
-def _refusal(function: Callable[[Any], float], error: NumbaError) -> str:
+def _refusal(function: Callable[[Any], float], error: Exception) -> str:
+    """The line, as numba has it or says at the end of its message, and the first reason that it gives."""
     code = cast(FunctionType, function).__code__
     location = getattr(error, "loc", None)
-    line = getattr(location, "line", None) or code.co_firstlineno
+    file = getattr(location, "filename", None) or code.co_filename
+    said = re.search(r"\((\d+)\)\s*$", str(error))
+    line = getattr(location, "line", None) or (said and said[1]) or code.co_firstlineno
     reasons = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = next((one for one in reasons if not one.startswith("Failed in")), "no reason given")
     return (
-        f"{code.co_filename}:{line}: policy {function.__name__} cannot be compiled: {reason}. A policy is "
-        "arithmetic (+ - * /), min, max and comparisons over its facts; exp and log come from "
-        "perdure.scheduling.facts"
+        f"{file}:{line}: policy {function.__name__} cannot be compiled: {reason.rstrip('.:')}. {ARITHMETIC}"
     )

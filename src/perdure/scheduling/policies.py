@@ -1,6 +1,6 @@
 """Which policies there are, by name, and what each needs of the engine that is to carry it out."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, Literal, get_args
@@ -60,6 +60,8 @@ NAMES: Mapping[Kind, Mapping[str, Callable[[Any], float]]] = {
     },
 }
 
+WHOLE_MAX = (1 << 63) - 1  # of the facts that are whole numbers
+
 # A policy that is not here needs what `_NEEDS_OF_KIND` says of its kind.
 _NEEDS: Mapping[str, tuple[Capability, ...]] = {
     "fcfs": (),
@@ -102,6 +104,16 @@ BUNDLES: Mapping[str, Bundle] = {
     "infercept": Bundle(order="fcfs", place="soft_affinity", admit="all", retain="infercept"),
     "kvflow": Bundle(order="fcfs", place="soft_affinity", admit="all", retain="steps_to_next_use"),
 }
+
+
+def facts_of(kind: Kind, numbers: Sequence[float]) -> Any:
+    """Facts of that kind from `numbers`, each as its field's type; ValueError where one does not fit."""
+    facts: Any = FACTS[kind]
+    members: list[type[float]] = list(facts.__annotations__.values())
+    for member, number in zip(members, numbers, strict=True):
+        if member is int and (number != int(number) or abs(number) > WHOLE_MAX):
+            raise ValueError(f"{number!r} is no whole number")
+    return facts(*(member(number) for member, number in zip(members, numbers, strict=True)))
 
 
 def named(kind: Kind, name: str) -> Callable[[Any], float]:
