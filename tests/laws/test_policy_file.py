@@ -1,5 +1,6 @@
 """A user's own policy: run as it stands, and every mistake told with the file, the line and the remedy."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,15 @@ def test_what_changed_in_the_file_is_what_runs(tmp_path: Path) -> None:
         function = choose_policy("order", f"{path}:order").function
         assert function(call) == expected
         assert compile_policy("order", function)(call) == expected
+
+
+def test_what_a_policy_reads_from_elsewhere_is_part_of_what_is_cached(tmp_path: Path) -> None:
+    """The same file with another value of a constant, imported say from another file, is another policy."""
+    call = Waiting(waited_s=0.0, prompt_tokens=8, max_output_tokens=1)
+    function = choose_policy("order", f"{written(tmp_path, GOOD)}:order").function
+    assert compile_policy("order", function)(call) == 4.0
+    vars(sys.modules[function.__module__])["WEIGHT"] = 8.0
+    assert compile_policy("order", function)(call) == function(call) == 1.0
 
 
 def test_one_of_ours_is_chosen_by_its_name() -> None:

@@ -114,6 +114,20 @@ def test_soft_affinity_spreads_answers_by_how_full_replicas_are() -> None:
     assert place.soft_affinity(half) - place.soft_affinity(HERE) == pytest.approx(2.0)
 
 
+def test_a_session_stays_where_its_context_is_though_one_call_more_is_there() -> None:
+    """Both replicas overfull: 99,000 tokens are held here, nothing there, which has one such call less.
+
+    Here it computes 1,000, pushes out 1,200 and decodes at a third of the pace; there it
+    computes 100,000 and pushes out 100,200.
+    """
+    here = HERE._replace(
+        prompt_tokens=100_000, cached_tokens=99_000.0, capacity_tokens=1e6, context_tokens=2e6
+    )
+    there = here._replace(cached_tokens=0.0, context_tokens=1.9e6)
+    assert place.soft_affinity(here) == pytest.approx(0.1 + 0.12 + 4.0 * 3.0)
+    assert place.soft_affinity(there) == pytest.approx(10.0 + 10.02 + 4.0 * 2.9)
+
+
 def test_hard_affinity_places_a_first_call_by_load() -> None:
     """Two calls there, none here: here, unless the session's last call went there."""
     busy = HERE._replace(running=1, waiting=1)

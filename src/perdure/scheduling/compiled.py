@@ -54,7 +54,7 @@ def compile_policy(kind: Kind, function: Callable[[Any], float]) -> Any:
     """`function` for a compiled kernel: cached on disk where that can be written, compiled otherwise.
 
     BadRequest names the line that numba cannot compile, and why; or facts on which the compiled form
-    answers otherwise, because it does what Python does differently: powers, roots, whole numbers that overflow.
+    answers otherwise: it takes powers or roots, or whole numbers that overflow, where the two worlds differ.
     """
     policy = compile_function(SIGNATURES[kind], function)
     for facts in probes(kind):
@@ -144,6 +144,5 @@ def _refusal(function: Callable[[Any], float], error: Exception) -> str:
     line = getattr(location, "line", None) or (said and said[1]) or code.co_firstlineno
     reasons = [line.strip() for line in str(error).splitlines() if line.strip()]
     reason = next((one for one in reasons if not one.startswith("Failed in")), "no reason given")
-    return (
-        f"{file}:{line}: policy {function.__name__} cannot be compiled: {reason.rstrip('.:')}. {ARITHMETIC}"
-    )
+    why = reason.rstrip(".:")
+    return f"{file}:{line}: policy {function.__name__} cannot be compiled: {why}. {ARITHMETIC}"

@@ -54,7 +54,11 @@ def hard_affinity(candidate: Candidate) -> float:
 
 
 def _evicted_tokens(candidate: Candidate) -> float:
-    """Tokens of contexts in use that the call, with its answer, would push out of a full replica."""
-    uncached_tokens = candidate.prompt_tokens - candidate.cached_tokens
-    need_tokens = candidate.context_tokens + uncached_tokens + candidate.output_tokens_expected
-    return max(need_tokens - candidate.capacity_tokens, 0.0)
+    """Tokens that the call would push out of a full replica: at most those that it brings, with its answer.
+
+    Bounded by that, a replica that is overfull repels a call that would bring its whole context, and not one
+    whose context is there: a session must not change replicas each time one has a call more than the other.
+    """
+    brought_tokens = candidate.prompt_tokens - candidate.cached_tokens + candidate.output_tokens_expected
+    over_tokens = candidate.context_tokens + brought_tokens - candidate.capacity_tokens
+    return min(max(over_tokens, 0.0), brought_tokens)
