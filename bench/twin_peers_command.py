@@ -19,7 +19,8 @@ class Ended:
     """One command that ran.
 
     cpu_s           user and system seconds of it and of all processes that it waited for
-    peak_rss_bytes  of the largest of those processes, not of all together
+    peak_rss_bytes  of the largest of those processes, not of all together; Linux counts a started process as
+                    no smaller than the one that started it, so this module and its callers stay small
     exit_code       None when it was ended at its limit
     """
 
