@@ -34,8 +34,8 @@ class Agents:
     rate_per_s      instead: so many programs start a second; concurrency: instead, so many run at once
     roles           the first is the main session's; of the others each program (a share of `subagents`) has
                     `subagents_each` in the mean
-    forks           whether sub-sessions on the main session's model go on from its context; otherwise they
-                    begin with a system prompt of their own
+    fork_share      of sub-sessions on the main session's model go on from its context; all others begin
+                    with a system prompt of their own
     prompts         different system prompts of each tenant's programs
     window_tokens   of the model; None: as recorded, 200k for most and 1M for some
     compaction      whether contexts that would fill the window are compacted
@@ -52,7 +52,7 @@ class Agents:
     roles: tuple[Role, ...]
     subagents: float
     subagents_each: float
-    forks: bool
+    fork_share: float
     prompts: int
     tool_failure: float
     window_tokens: int | None
@@ -157,8 +157,8 @@ def _sub_sessions(options: Agents, family: Family, turns: Turns, tenancy: Tenanc
     """Sub-sessions with their contexts: they go on from the main one's, or are told what its answer says."""
     models = list(dict.fromkeys(role.model for role in options.roles))
     model = np.array([models.index(role.model) for role in options.roles], dtype=np.int64)[family.role]
-    continues = (model == 0) & options.forks
     count, roles = len(model), len(options.roles)
+    continues = (model == 0) & (stream(options.seed, "agents/sub/fork").random(count) < options.fork_share)
     scores = stream(options.seed, "agents/sub/first").standard_normal(count)
     first = options.preset.spreads["subagent_first_tokens"].at(scores).astype(np.int64)
     start = tenancy.tenant[family.program] * roles + family.role

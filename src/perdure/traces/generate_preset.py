@@ -27,6 +27,7 @@ NUMBERS = (
     "tool_share",
     "subagents_share",
     "subagents_each",
+    "fork_share",
     "rewrite_share",
     "large_share",
     "compact_low",

@@ -149,13 +149,19 @@ def _agents(settings: Settings, rng_seed: int) -> Agents:
         subagents_each=settings.number(
             "subagents_each", preset.numbers["subagents_each"] if one_model else ROLE_SESSIONS_EACH
         ),
-        forks=settings.word("fork", "own" if one_model else "parent") == "parent",
+        fork_share=_fork_share(settings, preset.numbers["fork_share"] if one_model else 1.0),
         prompts=settings.whole("prompts", 1 if settings.whole("tenants", 1) > 1 else 8),
         tool_failure=settings.number("tool_failure", 0.0),
         window_tokens=settings.whole("window", 0) if settings.has("window") else None,
         compaction=settings.word("compaction", "on") == "on",
         seed=settings.whole("seed", rng_seed),
     )
+
+
+def _fork_share(settings: Settings, default: float) -> float:
+    if not settings.has("fork"):
+        return default
+    return 1.0 if settings.word("fork", "own") == "parent" else 0.0
 
 
 def _concurrency(settings: Settings, default: int | None) -> int | None:
