@@ -19,7 +19,7 @@ from perdure.agents.timeline import timeline
 from perdure.agents.trace import with_tool_times
 from perdure.cli.screen import console, print_line, print_outcome
 from perdure.cli.server_for_run import own_server
-from perdure.cli.trace import recorded_calls
+from perdure.cli.trace_run import recorded_calls
 from perdure.clock import Clock, SystemClock
 from perdure.config import ClientEnvironment, Places, read_places
 from perdure.errors import BadRequest, PerdureError

@@ -21,7 +21,7 @@ COMMANDS = {
     "resume": "go on with a run that was interrupted",
     "runs": "list the runs on this machine",
     "show": "print one run as a timeline",
-    "trace": "export what a run asked of its models, without text",
+    "trace": "show, import and export what agents asked of their models, without text",
     "cost": "say what one batch costs on any chip: seconds, joules, money",
     "estimate": "say what a recorded run would take on other hardware",
     "catalog": "print what is known of chips, racks and models, and who says so",

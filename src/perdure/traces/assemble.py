@@ -137,23 +137,23 @@ class Assembly:
         """Let the parent's next turn wait for the agent, where it did."""
         assert agent.parent is not None
         session, turn = fork.place
-        following = next((one for one in placed[agent.parent] if one.place == (session, turn + 1)), None)
-        if following is None or agent.awaited is False:
-            return
-        if following.start_s < agent.end_s - self._slack_s:
-            if agent.awaited:
-                self._tally.repaired[
-                    "a sub-agent that ended after the call that waited for it, not joined"
-                ] += 1
+        later = [one for one in placed[agent.parent] if one.place[0] == session and one.place[1] > turn]
+        waiting = next((one for one in later if self._waited(agent, one, turn)), None)
+        if agent.join_before is not None and waiting is None:
+            self._tally.repaired["a sub-agent waited for by another session than started it, not joined"] += 1
+        if waiting is None:
             return
         child = placed[agent.name][0].place[0]
-        self._builder.sessions[child].join_turn = turn + 1
-        self._shorten(following, agent.end_s)
+        self._builder.sessions[child].join_turn = waiting.place[1]
+        waited = self._builder.sessions[session].turns[waiting.place[1]]
+        waited.gap_s = min(waited.gap_s, max(0.0, waiting.start_s - agent.end_s))
 
-    def _shorten(self, following: _Placed, end_s: float) -> None:
-        session, turn = following.place
-        waited = self._builder.sessions[session].turns[turn]
-        waited.gap_s = min(waited.gap_s, max(0.0, following.start_s - end_s))
+    def _waited(self, agent: Agent, call: _Placed, fork_turn: int) -> bool:
+        """Whether the parent's `call` waited for `agent`: as the trace says, or by having waited."""
+        if agent.join_before is not None:
+            return call.name == agent.join_before
+        follows = call.place[1] == fork_turn + 1 and call.start_s >= agent.end_s - self._slack_s
+        return agent.awaited is not False and follows
 
     def _calls(self, agent: Agent, fork: _Placed | None) -> list[_Placed]:
         """Put an agent's calls into sessions: one for each model, and one for each call beside another."""

@@ -162,7 +162,7 @@ def _call(name: str, row: Row, start_s: float, *, first: bool) -> Call:
         prompt_tokens=_first(row.input_length, row.input_tokens),
         output_tokens=_first(row.output_length, row.output_tokens),
         hashes=None if row.hash_ids is None else np.array(row.hash_ids, dtype=np.uint64).astype(np.int64),
-        tool=not first and bool(row.tool_wait_ms),
+        tool=not first and row.tool_wait_ms is not None,
         name=name,
     )
 

@@ -82,7 +82,7 @@ class _Found(NamedTuple):
 
 
 def import_dynamo(path: Path, tally: Tally) -> Programs:
-    """The calls of `path`: a program for sessions with a common ancestor, and for each call without a session."""
+    """The calls of `path`. Sessions with a common ancestor are a program; so is a call without a session."""
     found = _found(path, tally)
     agents = [
         Agent(

@@ -1,6 +1,7 @@
 """How our own recorded sessions (`perdure trace export RUN_ID`) become a workload."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from perdure.traces.assemble import Assembly
@@ -13,10 +14,15 @@ from perdure.traces.tree import by_program
 
 
 def import_records(path: Path, tally: Tally) -> Programs:
-    """The calls of `path`: sessions by name, forks by parent, gaps by how long tools ran, else by clock."""
+    """The calls of the trace at `path`."""
+    return programs_of((record for _, record in read_rows(path, CallRecord, tally)), tally)
+
+
+def programs_of(records: Iterable[CallRecord], tally: Tally) -> Programs:
+    """Sessions by name, forks by parent, gaps by how long tools ran, else by the clock."""
     numbering = Numbering()
     sessions: dict[str, list[CallRecord]] = defaultdict(list)
-    for number, record in read_rows(path, CallRecord, tally):
+    for number, record in enumerate(records):
         sessions[record.session or f"unnamed call {number}"].append(record)
     agents = [_agent(name, records, numbering) for name, records in sessions.items()]
     programs = {name: record.program for name, (record, *_) in sessions.items() if record.program}
