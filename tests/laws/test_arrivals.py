@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from perdure.errors import BadRequest
 from perdure.traces.arrivals import (
+    CV_MAX,
+    CV_MIN,
     DAY_S,
     LAWS,
     Arrivals,
@@ -18,7 +20,7 @@ from perdure.traces.chance import stream
 from perdure.traces.workload_text import parse_workload
 
 laws = st.builds(
-    Arrivals, law=st.sampled_from(LAWS), cv=st.floats(0.2, 6), swing=st.sampled_from([0.0, 0.5, 0.9])
+    Arrivals, law=st.sampled_from(LAWS), cv=st.floats(CV_MIN, CV_MAX), swing=st.sampled_from([0.0, 0.5, 0.9])
 )
 
 

@@ -52,6 +52,27 @@ def test_everything_generated_is_a_workload(text: str, seed: int) -> None:
     check_programs(parse_workload(text, rng_seed=seed))
 
 
+@settings(max_examples=60)
+@given(text=synthetic_texts | agents_texts, seed=st.integers(0, 2**62))
+def test_what_sessions_share_was_there_to_share(text: str, seed: int) -> None:
+    """Law: a shared beginning is a parent's context at the fork, or a prompt's, equally long for all."""
+    programs = parse_workload(text, rng_seed=seed)
+    first_prompts = programs.prompt_tokens[programs.first_turn[:-1]]
+    bringer, tokens = programs.prefix_session, programs.prefix_tokens
+    continues = programs.prefixed & programs.forked & (bringer == programs.parent)
+    fork = programs.first_turn[programs.parent] + programs.fork_turn
+    context = programs.prompt_tokens[fork] + programs.output_tokens[fork]
+    assert np.array_equal(tokens[continues], context[continues])
+    alike = programs.prefixed & ~continues
+    assert not programs.prefixed[bringer[alike]].any()
+    assert np.array_equal(programs.forked[bringer[alike]], programs.forked[alike])
+    assert (tokens[alike] < first_prompts[bringer[alike]]).all()
+    assert (tokens < first_prompts).all()
+    for one in np.unique(bringer[alike]):
+        assert len(np.unique(tokens[alike & (bringer == one)])) == 1
+    assert np.array_equal(programs.model[bringer[programs.prefixed]], programs.model[programs.prefixed])
+
+
 @settings(max_examples=20)
 @given(text=synthetic_texts | agents_texts, seed=st.integers(0, 2**62))
 def test_the_same_seed_gives_the_same_workload(text: str, seed: int) -> None:

@@ -51,8 +51,9 @@ def arrivals_within(arrivals: Arrivals, count: int, span_s: float, draws: np.ran
 
     For a Poisson process this is exact: given how many there are, they lie like so many uniform draws.
     """
-    gaps = _gaps(arrivals, count + 1, draws)
-    at_s = np.cumsum(gaps)[:-1] * (span_s / gaps.sum())
+    sums = np.cumsum(_gaps(arrivals, count + 1, draws))
+    # The burstiest laws draw gaps of zero: all of them, where there are few.
+    at_s = np.minimum(sums[:-1] / (sums[-1] or 1.0) * span_s, span_s)
     if arrivals.swing == 0 or count == 0:
         return at_s
     # A part of a day has not the day's mean rate: stretch to what the curve holds up to the span's end.

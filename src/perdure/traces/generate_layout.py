@@ -17,7 +17,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 class Cohort:
     """Sessions that were drawn together.
 
-    Of each session: `model`; `start`, equal where sessions begin with the same `system_tokens`;
+    Of each session: `model`; `start`, equal where sessions of one model begin with the same `system_tokens`;
     `compact_tokens`, which its prompts stay within; `continues`, whether it goes on from its main session's
     context, and from how much of it. Of each turn: tokens kept of the context so far, and of the prompt.
     """
@@ -114,11 +114,10 @@ def _turn_places(first_turn: Integers, turns: Turns) -> Integers:
 def _prefixes(main: Cohort, sub: Cohort, family: Family, sessions: Weave) -> tuple[Masks, Integers, Integers]:
     """What each session's first prompt begins with: whether, of which session, and how many tokens.
 
-    Of sessions that begin with the same system prompt on the same model, the first brought it.
+    Of sessions with the same start, the first brought its system prompt.
     """
     continues = sessions.column(main.continues, sub.continues)
-    model = sessions.column(main.model, sub.model)
-    start = sessions.column(main.start, sub.start) * (int(model.max()) + 1) + model
+    start = sessions.column(main.start, sub.start)
     own = np.flatnonzero(~continues)
     _, bringers, which = np.unique(start[own], return_index=True, return_inverse=True)
     bringer = sessions.of_subs(sessions.main[family.program])
