@@ -23,14 +23,17 @@ Place = tuple[int, int]
 class _Chain:
     """A session that grows; only `Assembly` moves it.
 
+    end_s     of its last answer; before_s: of the one before that
     awaiting  sessions that its next turn waits for, each with the time when it ended
     """
 
     session: int
     model: str
     trail: Trail
+    prompt_tokens: int = 0
     context_tokens: int = 0
     end_s: float = 0.0
+    before_s: float = 0.0
     awaiting: list[tuple[int, float]] = field(default_factory=list[tuple[int, float]])
 
 
@@ -185,7 +188,7 @@ class Assembly:
         """A session for a call that was asked while its own session's answer was not complete."""
         self._tally.repaired["a call beside another one of its session, given a session of its own"] += 1
         if last > 0:
-            chain = self._begin(call, (current.session, last - 1), call.start_s)
+            chain = self._begin(call, (current.session, last - 1), current.before_s)
             current.awaiting.append((chain.session, call.start_s if call.end_s is None else call.end_s))
             return chain
         return self._begin(call, fork.place if fork else None, fork.end_s if fork else None)
@@ -211,6 +214,8 @@ class Assembly:
             ),
         )
         chain.context_tokens = call.prompt_tokens + call.output_tokens
+        chain.prompt_tokens = call.prompt_tokens
+        chain.before_s = chain.end_s
         chain.end_s = call.start_s if call.end_s is None else call.end_s
         return _Placed(call.start_s, chain.end_s, (chain.session, len(session.turns) - 1), call.name)
 
@@ -244,6 +249,6 @@ class Assembly:
         if first and match.owner is not None:
             self._builder.sessions[chain.session].prefix = match.owner, known
             return known
-        kept = min(match.kept_blocks * self._block_tokens, chain.context_tokens, call.prompt_tokens)
+        kept = min(match.kept_blocks * self._block_tokens, chain.prompt_tokens, call.prompt_tokens)
         self._tally.unseen_tokens += known - kept
         return kept

@@ -20,13 +20,18 @@ NS_PER_S = 1e9
 def write_mooncake(programs: Programs, path: Path, *, block_tokens: int | None = None) -> list[str]:
     """Write Mooncake's rows, and return what they leave out. Requests alone are as Mooncake publishes them.
 
-    Sessions get the fields of agentic Mooncake beside them: who waits for whom, and how long after. A gap is
-    rounded to nothing, a shared prefix to whole blocks.
+    Sessions get the fields of agentic Mooncake beside them: who waits for whom, and how long after. What is
+    shared is rounded down to whole blocks.
     """
     flat = len(programs.new_tokens) == len(programs.arrival_s) and not programs.forked.any()
     block = block_tokens or (FLAT_BLOCK_TOKENS if flat else AGENT_BLOCK_TOKENS)
     _write(path, _requests(programs, block) if flat else _rows(programs, block))
     notes = [f"a hash stands for {block} tokens: tell the reader so"]
+    answers = _kept_of_answers(programs)
+    if answers:
+        notes.append(
+            f"{answers:,} kept tokens are of the answer before, which no hash shows until the next prompt"
+        )
     if np.any(programs.attempts > 1):
         notes.append("tools that failed and ran again are written as one wait")
     if programs.concurrency is not None:
@@ -54,6 +59,13 @@ def write_llmservingsim(programs: Programs, path: Path) -> list[str]:
     if len(programs.models) > 1:
         notes.append("models are left out: the format has one")
     return notes
+
+
+def _kept_of_answers(programs: Programs) -> int:
+    """Kept tokens that are beyond the prompt before them."""
+    before = np.roll(programs.prompt_tokens, 1)
+    before[programs.first_turn[:-1]] = programs.kept_tokens[programs.first_turn[:-1]]
+    return int(np.maximum(programs.kept_tokens - before, 0).sum())
 
 
 def _write(path: Path, rows: Iterable[dict[str, Any]]) -> None:
