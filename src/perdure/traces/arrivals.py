@@ -102,5 +102,11 @@ def _expected(at_s: Floats, swing: float) -> Floats:
 
 def _swung(steady_s: Floats, swing: float, *, span_s: float) -> Floats:
     """When arrivals of a steady process come once the rate follows the day; a run starts at midnight."""
+    if span_s > SPAN_S_MAX:
+        raise BadRequest(
+            f"a day's swing is followed for {SPAN_S_MAX / DAY_S:,.0f} days, and the arrivals take "
+            f"{span_s / DAY_S:,.0f}; raise rate, or take another arrival",
+            param="workload",
+        )
     grid_s = np.arange(0.0, span_s + DAY_GRID_S, DAY_GRID_S)
     return np.interp(steady_s, _expected(grid_s, swing), grid_s)

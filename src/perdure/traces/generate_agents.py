@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from perdure.errors import BadRequest
 from perdure.traces.arrivals import Arrivals, arrivals_at_rate, arrivals_within
 from perdure.traces.chance import stream
 from perdure.traces.generate_context import OWN_TOKENS_MIN, Growth, grow
@@ -22,6 +23,9 @@ from perdure.traces.generate_turns import Habits, Turns, draw_turns
 from perdure.traces.programs import Floats, Integers, Programs
 
 TURNS_MAX = 5_000
+SESSIONS_MAX = 4_000_000
+ALL_TURNS_MAX = 50_000_000
+PROMPTS_MAX = 1_000_000
 NEVER_COMPACTED_TOKENS = 1 << 40
 RECORDED_WINDOW_TOKENS = 200_000
 
@@ -62,12 +66,14 @@ class Agents:
 
 def agents_programs(options: Agents) -> Programs:
     """The workload of `options`."""
+    _check_size(options)
     tenancy = draw_tenancy(options.programs, tenants=options.tenants, mixes=options.mixes, seed=options.seed)
     scores = stream(options.seed, "agents/turns").standard_normal(options.programs)
     counts = _counts(options.preset.spreads["turns"].at(scores) * tenancy.turns)
     family = draw_family(
         counts, options.roles, share=options.subagents, each=options.subagents_each, seed=options.seed
     )
+    _check("turns", int(counts.sum()), ALL_TURNS_MAX)
     subs = _sub_turns(options, family, tenancy)
     mains = _with_results(_main_turns(options, counts, tenancy), family, subs)
     main = _main_sessions(options, mains, tenancy, scores)
@@ -85,6 +91,21 @@ def agents_programs(options: Agents) -> Programs:
         concurrency=options.concurrency,
         end_s=None if options.hours is None else options.hours * 3600.0,
     )
+
+
+def _check_size(options: Agents) -> None:
+    """Refuse what would not fit into memory, before anything is drawn."""
+    others = (len(options.roles) - 1) * options.subagents * options.subagents_each
+    _check("sessions", round(options.programs * (1 + others)), SESSIONS_MAX)
+    _check("system prompts", options.tenants * options.prompts, PROMPTS_MAX)
+
+
+def _check(what: str, count: int, limit: int) -> None:
+    if count > limit:
+        raise BadRequest(
+            f"that would be {count:,} {what}; the limit is {limit:,}. Take fewer programs or tenants",
+            param="workload",
+        )
 
 
 def _main_turns(options: Agents, counts: Integers, tenancy: Tenancy) -> Turns:
