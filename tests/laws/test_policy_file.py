@@ -8,7 +8,7 @@ import pytest
 from perdure.errors import BadRequest
 from perdure.scheduling.compiled import compile_policy
 from perdure.scheduling.facts import Waiting
-from perdure.scheduling.policies import Kind
+from perdure.scheduling.policies import BUNDLES, NAMES, Kind
 from perdure.scheduling.policy_file import FILE_BYTES_MAX, PROBE_VALUES, choose_policy, probes
 
 GOOD = """
@@ -141,6 +141,21 @@ def test_what_cannot_be_compiled_is_told_with_its_line(tmp_path: Path, body: str
         compile_policy("order", function)
     assert says in refused.value.message
     assert "\n" not in refused.value.message
+
+
+def test_the_documentation_names_every_policy_and_its_example_runs(tmp_path: Path) -> None:
+    """docs/policies.md has a paragraph for each policy, a row for each bundle, and a working example."""
+    text = (Path(__file__).parents[2] / "docs" / "policies.md").read_text(encoding="utf-8")
+    assert all(f"**`{name}`**" in text for names in NAMES.values() for name in names)
+    rows = [
+        f"| `{name}` | {one.order} | {one.place} | {one.admit} | {one.retain} |"
+        for name, one in BUNDLES.items()
+    ]
+    assert all(row in text for row in rows)
+    path = written(tmp_path, text.split("```python\n")[1].split("```")[0])
+    examples: list[tuple[Kind, str]] = [("order", "short_prompts_first"), ("retain", "keep_a_minute")]
+    for kind, name in examples:
+        compile_policy(kind, choose_policy(kind, f"{path}:{name}").function)
 
 
 def test_probes_reach_from_nothing_to_much() -> None:
