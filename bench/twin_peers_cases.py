@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from twin_peers import Contender, Prepared, aisimulate, perdure, sr_sim
+from twin_peers import Contender, Prepared, aisimulate, perdure, sr_sim, write_json
 from twin_peers_command import run_command
 from twin_peers_score import Target
 from twin_peers_weka import write_declared
@@ -18,7 +18,20 @@ CLOSED_LOOP_RATE = 15.8
 LLAMA, QWEN = "meta-llama/Meta-Llama-3.1-8B", "Qwen/Qwen3-32B-FP8"
 # 21,903 of the 24,015 calls are longer than Qwen3-32B's 40,960 tokens, the longest has 881,443: a simulator
 # that keeps to the window refuses nine in ten and looks fast.
-LONG_WINDOW_TOKENS = 1_048_576  # 2**20
+LONG_WINDOW_TOKENS = 2**20
+# Qwen3-32B as huggingface.co/Qwen/Qwen3-32B describes it, but for that window, for ours to read.
+QWEN_LONG = {
+    "model_type": "qwen3",
+    "hidden_size": 5120,
+    "vocab_size": 151936,
+    "num_hidden_layers": 64,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_size": 25600,
+    "tie_word_embeddings": False,
+    "max_position_embeddings": LONG_WINDOW_TOKENS,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +136,8 @@ def coding_agents(asked: Asked) -> list[Contender]:
     source = {"type": "trace", "format": "weka", "paths": [str(sessions.resolve())]}
     traffic = {"source": source, "load": {"type": "trace_timestamps"}}
     model = engine(QWEN, replicas=4, tensor=2, context_length=LONG_WINDOW_TOKENS)
-    on = "h200x8/qwen3-32b:tp=2,replicas=4,precision=fp8,kv=fp8"
+    long_model = folder / "qwen3-32b-long" / "config.json"
+    on = f"h200x8/{long_model.resolve()}:tp=2,replicas=4,precision=fp8,kv=fp8"
     config = {"traffic": traffic, "engine": model}
 
     def unpack() -> str:
@@ -133,7 +147,7 @@ def coding_agents(asked: Asked) -> list[Contender]:
         perdure(
             asked.perdure,
             ("--workload", str(parquet), "--on", on, "--place", "prefix_affinity"),
-            prepare=lambda: import_sessions(asked.perdure, archive, parquet),
+            prepare=lambda: import_sessions(asked.perdure, archive, parquet, long_model),
         ),
         aisimulate(
             asked.dynamo,
@@ -146,9 +160,10 @@ def coding_agents(asked: Asked) -> list[Contender]:
     ]
 
 
-def import_sessions(program: str, archive: Path, parquet: Path) -> Prepared:
-    """Our Parquet of the sessions, by a command of its own."""
+def import_sessions(program: str, archive: Path, parquet: Path, long_model: Path) -> Prepared:
+    """Our Parquet of the sessions, by a command of its own, and the model with a window that holds them."""
     parquet.parent.mkdir(parents=True, exist_ok=True)
+    write_json(long_model, QWEN_LONG)
     words = (program, "trace", "import", str(archive), "--to", str(parquet))
     ended = run_command(words, limit_s=IMPORT_S_MAX)
     if ended.exit_code != 0:

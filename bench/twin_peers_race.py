@@ -70,8 +70,11 @@ def attempt(contender: Contender, limit_s: float) -> tuple[Figures, str]:
         return {}, f"ended after {limit_s:.0f} s, {ended.cpu_s:.0f} of them on a core, without an answer"
     if ended.exit_code != 0:
         return {}, f"exit {ended.exit_code}: {ended.complaint}"
+    figures = contender.read(ended)
+    if figures.get("calls", 0.0) < figures.get("asked", 0.0):
+        return {}, f"ended only {figures['calls']:,.0f} of {figures['asked']:,.0f} calls: no equal race"
     used = {"wall_s": ended.wall_s, "cpu_s": ended.cpu_s, "peak_rss_bytes": float(ended.peak_rss_bytes)}
-    return {**used, **contender.read(ended)}, ""
+    return {**used, **figures}, ""
 
 
 class _Entry:

@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
 from twin_peers import INSTALL, aisimulate, read_aisimulate, read_perdure, sr_sim
 from twin_peers_cases import CASES, Asked, agents
 from twin_peers_command import Ended
-from twin_peers_race import Row, growth_of, race
+from twin_peers_race import Row, attempt, growth_of, race
 from twin_peers_score import Target, medians, times_faster, with_rates
 from twin_peers_weka import write_declared
 
@@ -144,6 +145,15 @@ def test_ours_and_a_peer_take_turns(tmp_path: Path) -> None:
     assert (rows[0].runs, rows[0].figures["calls_per_kernel_s"], rows[2].figures["calls"]) == (2, 8.0, 4.0)
     assert rows[0].first_wall_s is not None
     assert rows[2].times_faster.keys() == {"wall_s", "cpu_s", "peak_rss_bytes"}
+
+
+def test_a_simulator_that_drops_calls_has_no_time(tmp_path: Path) -> None:
+    """Nine of ten calls ended is a failure with both numbers, however fast it was."""
+    output = tmp_path / "prediction"
+    output.mkdir()
+    (output / "prediction.json").write_text(json.dumps(REPORT))
+    peer = replace(aisimulate(sys.executable, tmp_path, {}), words=(sys.executable, "-c", "pass"))
+    assert attempt(peer, 60.0) == ({}, "ended only 9 of 10 calls: no equal race")
 
 
 def test_growth_is_fitted_to_the_sizes_that_ran() -> None:
