@@ -10,7 +10,15 @@ from perdure.traces.calls import Hashes
 BLOCK_TOKENS = (512, 64, 16, 32, 128, 256, 1024)
 AGREE_MIN = 0.99
 
-NO_BLOCKS = np.zeros(0, dtype=np.int64)
+LOW_64_BITS = 2**64 - 1
+
+
+def whole(hashes: Sequence[int]) -> Hashes:
+    """Hashes that are whole numbers already, those beyond 63 bits among them."""
+    try:
+        return np.array(hashes, dtype=np.int64)
+    except OverflowError:
+        return np.array([one & LOW_64_BITS for one in hashes], dtype=np.uint64).view(np.int64)
 
 
 class Numbering:

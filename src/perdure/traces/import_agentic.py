@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from perdure.traces.assemble import Assembly
-from perdure.traces.blocks import block_tokens_of
+from perdure.traces.blocks import block_tokens_of, whole
 from perdure.traces.calls import Agent, Call, Tally
 from perdure.traces.import_mooncake import BLOCK_TOKENS
 from perdure.traces.lines import read_rows
@@ -161,7 +160,7 @@ def _call(name: str, row: Row, start_s: float, *, first: bool) -> Call:
         end_s=start_s,
         prompt_tokens=_first(row.input_length, row.input_tokens),
         output_tokens=_first(row.output_length, row.output_tokens),
-        hashes=None if row.hash_ids is None else np.array(row.hash_ids, dtype=np.uint64).astype(np.int64),
+        hashes=None if row.hash_ids is None else whole(row.hash_ids),
         tool=not first and row.tool_wait_ms is not None,
         name=name,
     )

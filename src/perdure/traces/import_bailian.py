@@ -8,9 +8,9 @@ of an answer's end, so a gap runs from the question before, and holds the time o
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from perdure.traces.assemble import Assembly
+from perdure.traces.blocks import whole
 from perdure.traces.calls import Agent, Call, Tally
 from perdure.traces.lines import read_rows
 from perdure.traces.programs import Programs
@@ -71,6 +71,6 @@ def _call(row: Row, name: str) -> Call:
         end_s=None,
         prompt_tokens=row.input_length,
         output_tokens=row.output_length,
-        hashes=np.array(row.hash_ids, dtype=np.int64),
+        hashes=whole(row.hash_ids),
         name=name,
     )

@@ -8,6 +8,7 @@ sessions; a turn keeps what the `prefix` column says, or else all of its session
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from io import TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from perdure.errors import BadRequest
 from perdure.traces.assemble import Assembly
 from perdure.traces.calls import Agent, Call, Tally
 from perdure.traces.flat import flat_programs
+from perdure.traces.lines import open_trace
 from perdure.traces.moments import seconds_in
 from perdure.traces.programs import Programs
 
@@ -64,7 +66,7 @@ def known_header(line: str) -> dict[str, str] | None:
 
 def import_csv(path: Path, tally: Tally, mapping: Mapping[str, str] | None = None) -> Programs:
     """The requests of `path`; `mapping` names the column of each of ROLES that there is."""
-    with path.open(encoding="utf-8-sig", newline="") as lines:
+    with TextIOWrapper(open_trace(path), encoding="utf-8-sig", newline="") as lines:
         reader = csv.DictReader(lines)
         header = ",".join(reader.fieldnames or ())
         columns = dict(mapping) if mapping else known_header(header)

@@ -8,9 +8,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from perdure.traces.assemble import Assembly
+from perdure.traces.blocks import whole
 from perdure.traces.calls import Agent, Call, Tally
 from perdure.traces.lines import read_rows
 from perdure.traces.programs import Programs
@@ -42,7 +42,7 @@ def import_mooncake(path: Path, tally: Tally, *, block_tokens: int = BLOCK_TOKEN
             end_s=None,
             prompt_tokens=row.input_length,
             output_tokens=row.output_length,
-            hashes=np.array(row.hash_ids, dtype=np.int64),
+            hashes=whole(row.hash_ids),
         )
         agent = Agent(name="request", calls=[call])
         assembly.add([agent], arrival_s=max(0.0, call.start_s), block_tokens=block_tokens)

@@ -7,9 +7,9 @@ of the prompt and all before it; what an answer added to the context shows only 
 from collections.abc import Iterable
 
 import msgspec
-import numpy as np
 
 from perdure.traces.assemble import Assembly
+from perdure.traces.blocks import whole
 from perdure.traces.calls import Agent, Call, Tally
 from perdure.traces.programs import Programs
 
@@ -99,6 +99,6 @@ def _call(request: Request, offset_s: float, tally: Tally) -> Call:
         end_s=None if request.api_time is None else start_s + request.api_time,
         prompt_tokens=request.input_tokens,
         output_tokens=request.output_tokens,
-        hashes=np.array(request.hash_ids, dtype=np.int64),
+        hashes=whole(request.hash_ids),
         tool="tool_result" in request.input_types,
     )

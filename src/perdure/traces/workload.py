@@ -1,6 +1,9 @@
 """What is in a workload file: its format, known by the content, and the programs that it holds."""
 
+import csv
+import lzma
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -41,6 +44,8 @@ DOCUMENTS: dict[str, Callable[[Iterator[bytes], Tally], Programs]] = {
     "weka": import_weka,
     "otel": import_otel,
 }
+# What reading a damaged file raises: cut off, of wrong checksum, or not text where text is due.
+BROKEN = (OSError, EOFError, UnicodeError, zlib.error, lzma.LZMAError, tarfile.TarError, csv.Error)
 FORMATS = ("parquet", *JSON_LINES, *DOCUMENTS, "csv")
 
 # By which fields of its first row a format is known; the first that has them all.
@@ -70,12 +75,12 @@ def read_workload(
     """
     if not path.exists():
         raise NotFound(f"there is no workload at {path}")
-    name = format_name or ("csv" if mapping else recognise(path))
     tally = Tally()
     try:
+        name = format_name or ("csv" if mapping else recognise(path))
         programs = _read(path, name, mapping, tally)
-    except OSError as error:
-        raise BadRequest(f"{path} cannot be read: {error}") from error
+    except BROKEN as error:
+        raise BadRequest(f"{path} is damaged and cannot be read: {error}") from error
     return programs, report_of(tally, name)
 
 
@@ -135,7 +140,10 @@ def _none(path: Path) -> NoReturn:
 
 
 def _is_archive(path: Path) -> bool:
-    return tarfile.is_tarfile(path)
+    try:
+        return tarfile.is_tarfile(path)
+    except BROKEN:
+        return False
 
 
 def _documents(path: Path) -> Iterator[bytes]:
