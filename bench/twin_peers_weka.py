@@ -20,11 +20,13 @@ def write_declared(archive: Path, folder: Path) -> int:
             content = sessions.extractfile(member) if member.isfile() else None
             if content is None:
                 continue
-            session = json.load(content)
-            declared = set(session["models"])
-            session["models"] = sorted(declared | set(models_used(session["requests"])))
-            lacking += len(session["models"]) > len(declared)
-            (folder / Path(member.name).name).write_text(json.dumps(session), encoding="utf-8")
+            text = content.read()
+            session = json.loads(text)
+            declared, used = set(session["models"]), set(models_used(session["requests"]))
+            if not used <= declared:
+                lacking += 1
+                text = json.dumps({**session, "models": sorted(declared | used)}).encode()
+            (folder / Path(member.name).name).write_bytes(text)
     return lacking
 
 

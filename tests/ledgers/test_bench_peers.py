@@ -17,6 +17,7 @@ from twin_peers_command import Ended
 from twin_peers_race import Row, attempt, growth_of, race
 from twin_peers_score import Target, medians, times_faster, with_rates
 from twin_peers_weka import write_declared
+from twin_vs_peers import main
 
 REPORT = {
     "completed_requests": 9,
@@ -154,6 +155,33 @@ def test_a_simulator_that_drops_calls_has_no_time(tmp_path: Path) -> None:
     (output / "prediction.json").write_text(json.dumps(REPORT))
     peer = replace(aisimulate(sys.executable, tmp_path, {}), words=(sys.executable, "-c", "pass"))
     assert attempt(peer, 60.0) == ({}, "ended only 9 of 10 calls: no equal race")
+
+
+def test_the_command_prints_rows_verdicts_and_growth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a table and as JSON: what was measured, which target it meets, what is not installed."""
+    ours = tmp_path / "perdure"
+    ours.write_text(
+        f"#!{sys.executable}\nimport json, re, sys\nturns = int(re.search('(?:requests|programs)=(.+?),', "
+        "' '.join(sys.argv)).group(1))\nprint(json.dumps({'turns': turns, 'kernel_s': turns / 1e6}))\n"
+    )
+    ours.chmod(0o700)
+    words = ["--only", "b", "f", "--repeats", "1", "--programs", "1000", "2000", "--perdure", str(ours)]
+    peers = ["--aisimulate", "none-1", "--sr-sim", "none-2", "--folder", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["twin_vs_peers.py", *words, *peers])
+    main()
+    table = capsys.readouterr().out
+    assert "target kernel s at most 0.200: met (0.100)" in table
+    assert f"not installed: {INSTALL['aisimulate']}" in table
+    assert "kernel s ~ turns^1.000; from size to size 1.00: linear" in table
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--json"])
+    main()
+    found = json.loads(capsys.readouterr().out)
+    assert [case["case"] for case in found["cases"]] == ["b", "f"]
+    kernel = {"figure": "kernel_s", "side": "at most", "limit": 0.2, "ours": 0.1, "met": True}
+    assert found["cases"][0]["targets"][1] == kernel
+    assert found["cases"][1]["growth"]["kernel_s"]["exponent"] == pytest.approx(1.0)
 
 
 def test_growth_is_fitted_to_the_sizes_that_ran() -> None:
