@@ -15,12 +15,11 @@ from perdure.scheduling.decision_log import (
     CANDIDATES_MAX,
     Decision,
     DecisionLog,
-    decide,
     read_decisions,
     replay,
 )
 from perdure.scheduling.order import fcfs, program_fcfs
-from perdure.scheduling.policies import CHOICES, KINDS, NAMES, Kind, facts_of
+from perdure.scheduling.policies import CHOICES, KINDS, NAMES, Kind, decide, facts_of
 from perdure.scheduling.policy_file import probes
 
 

@@ -11,10 +11,10 @@ from tests.facts import ENDS
 from tests.facts import facts as any_facts
 
 from perdure.scheduling import compiled, facts
-from perdure.scheduling.decision_log import Decision, decide, replay
+from perdure.scheduling.decision_log import Decision, replay
 from perdure.scheduling.facts import exp, log
 from perdure.scheduling.fair import Tenant, weighted_service
-from perdure.scheduling.policies import KINDS, NAMES, Kind, facts_of
+from perdure.scheduling.policies import KINDS, NAMES, Kind, decide, facts_of
 
 ALL = [(kind, name) for kind in KINDS for name in NAMES[kind]]
 

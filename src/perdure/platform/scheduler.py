@@ -10,6 +10,7 @@ from perdure.errors import Busy
 from perdure.platform.limits import RETRY_AFTER_S_MAX, WAITING_CALLS_MAX
 from perdure.scheduling.facts import Order, Waiting
 from perdure.scheduling.order import fcfs
+from perdure.scheduling.policies import decide
 
 SERVICE_WEIGHT = 0.2  # of the newest call, in the running mean that `retry-after` is estimated from
 
@@ -94,21 +95,24 @@ class Scheduler:
     def _dispatch(self) -> None:
         self._waiting = [call for call in self._waiting if not call.granted.cancelled()]
         while self._waiting and self.running < self._slots:
-            call = min(self._waiting, key=self._score)
-            self._waiting.remove(call)
+            now_s = (
+                self._clock.monotonic_s()
+            )  # one now for all, or ties would go to whoever is looked at last
+            chosen = decide("order", self._order, [_facts(call, now_s) for call in self._waiting])
+            call = self._waiting.pop(chosen)
             self.running += 1
             call.granted.set_result(None)
 
-    def _score(self, call: _Call) -> float:
-        return self._order(
-            Waiting(
-                waited_s=self._clock.monotonic_s() - call.arrived_s,
-                prompt_tokens=call.prompt_tokens,
-                max_output_tokens=call.max_output_tokens,
-                uncached_tokens=call.prompt_tokens,  # nothing is known yet of what the engine holds
-                output_tokens_expected=call.max_output_tokens,
-            )
-        )
-
     def _retry_after_s(self) -> float:
         return min(RETRY_AFTER_S_MAX, max(1.0, self._service_s * len(self._waiting) / self._slots))
+
+
+def _facts(call: _Call, now_s: float) -> Waiting:
+    """What is known of a waiting call; of what the engine holds and how long answers are, nothing yet."""
+    return Waiting(
+        waited_s=now_s - call.arrived_s,
+        prompt_tokens=call.prompt_tokens,
+        max_output_tokens=call.max_output_tokens,
+        uncached_tokens=call.prompt_tokens,
+        output_tokens_expected=call.max_output_tokens,
+    )

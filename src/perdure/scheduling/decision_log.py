@@ -6,13 +6,13 @@ through the functions of the other shows whether they decide alike.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from perdure.errors import BadRequest
-from perdure.scheduling.policies import CHOICES, FACTS, KINDS, Kind, facts_of
+from perdure.scheduling.policies import FACTS, KINDS, Kind, decide, facts_of
 
 FORMAT = "perdure-decisions-1"
 # A decision among more candidates is not written, and counted; nor is anything past the size.
@@ -47,21 +47,6 @@ class Replay:
     decisions: int
     differing: int
     differences: tuple[Difference, ...]
-
-
-def decide(kind: Kind, policy: Callable[[Any], float], candidates: Sequence[Any]) -> int:
-    """What `policy` chooses: the index of the lowest score, the first of equals; or its answer about the one.
-
-    A score that is not a number never wins; where none is, the first candidate does.
-    """
-    if CHOICES[kind] is not None:
-        return int(policy(candidates[0]))
-    best, lowest = 0, float("inf")
-    for index, facts in enumerate(candidates):
-        score = policy(facts)
-        if score < lowest:
-            best, lowest = index, score
-    return best
 
 
 class DecisionLog:

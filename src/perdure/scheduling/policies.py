@@ -106,6 +106,21 @@ BUNDLES: Mapping[str, Bundle] = {
 }
 
 
+def decide(kind: Kind, policy: Callable[[Any], float], candidates: Sequence[Any]) -> int:
+    """What `policy` chooses: the index of the lowest score, the first of equals; or its answer about the one.
+
+    A score that is not a number never wins; where none is, the first candidate does.
+    """
+    if CHOICES[kind] is not None:
+        return int(policy(candidates[0]))
+    best, lowest = 0, float("inf")
+    for index, facts in enumerate(candidates):
+        score = policy(facts)
+        if score < lowest:
+            best, lowest = index, score
+    return best
+
+
 def facts_of(kind: Kind, numbers: Sequence[float]) -> Any:
     """Facts of that kind from `numbers`, each as its field's type; ValueError where one does not fit."""
     facts: Any = FACTS[kind]
