@@ -34,7 +34,7 @@ def test_coding_agent_sessions_are_all_there(coding_agents: tuple[Programs, Impo
 
 
 def test_coding_agents_reuse_what_the_set_is_known_for(coding_agents: tuple[Programs, ImportReport]) -> None:
-    """Ledger: 96.3 % of prompt tokens and 99.2 % of the median prompt were known before; chains miss 0.05 %."""
+    """Ledger: 96.3 % of prompt tokens and 99.2 % of the median prompt were known before."""
     programs, report = coding_agents
     statistics = statistics_of(programs)
     assert statistics.reuse == pytest.approx(0.963, abs=0.001)
@@ -79,7 +79,7 @@ def test_opentelemetry_examples_are_read() -> None:
 
 
 def test_tracelab_examples_are_read() -> None:
-    """Ledger: 9 rounds of Codex and 10 of Claude Code, which came later; prompts keep most of the ones before."""
+    """Ledger: 9 rounds of Codex and 10 of Claude Code, which came later, who keep most of a prompt."""
     programs, report = read_workload(TRACES / "tracelab-examples" / "round_trace.jsonl")
     assert np.diff(programs.first_turn).tolist() == [9, 10]
     assert report.repaired == {}
