@@ -83,6 +83,14 @@ def test_where_room_runs_out_the_last_call_is_set_back_and_finds_what_was_not_ta
     ]
 
 
+def test_a_call_that_was_set_back_goes_before_those_that_wait() -> None:
+    """As above, with a third call that had no room: once the first has ended, the second comes before it."""
+    settings = EngineSettings(kv_blocks=5, block_tokens=4, overlapped=False)
+    calls = [call(0, range(100, 108), 4), call(0, range(200, 208), 4), call(0, range(300, 303), 1)]
+    steps = parts(calls, settings)
+    assert steps[4] == ((1, 4, 5), (2, 0, 3))
+
+
 def test_a_call_begins_only_if_all_of_its_prompt_has_room() -> None:
     """Five blocks, of which the first call takes two: a prompt of four waits for its end, or is begun."""
     calls = [call(0, range(100, 108), 4), call(0, range(200, 216), 1)]
