@@ -129,7 +129,7 @@ def _sub_turns(options: Agents, family: Family, tenancy: Tenancy) -> Turns:
     counts = options.preset.spreads["subagent_turns"].at(scores) * tenancy.turns[family.program]
     habits = Habits(
         turns=_counts(counts * np.array([profile.turns for profile in profiles])[family.role]),
-        fresh=tenancy.fresh[family.program],
+        fresh=tenancy.fresh[family.program] * options.preset.numbers["subagent_factor"],
         output=tenancy.output[family.program] * np.array([one.output for one in profiles])[family.role],
         gap=tenancy.gap[family.program],
         tool_share=1.0,

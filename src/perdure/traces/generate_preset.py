@@ -27,6 +27,7 @@ NUMBERS = (
     "tool_share",
     "subagents_share",
     "subagents_each",
+    "subagent_factor",
     "fork_share",
     "rewrite_share",
     "large_share",
@@ -36,6 +37,7 @@ NUMBERS = (
     "large_high",
     "session_coupling",
     "output_coupling",
+    "early_factor",
     "first_coupling",
 )
 
