@@ -19,7 +19,7 @@ SR_SIM = "0.1.0.dev20260713123629"
 
 INSTALL = {
     "aisimulate": f"pip install aisimulate=={AISIMULATE}, then --aisimulate BIN/aisimulate",
-    "dynamo": f"pip install aisimulate=={AISIMULATE_OF_DYNAMO} msgspec uvloop; pip install --no-deps "
+    "dynamo": f"pip install aisimulate=={AISIMULATE_OF_DYNAMO} msgspec; pip install --no-deps "
     f"ai-dynamo=={DYNAMO} ai-dynamo-runtime=={DYNAMO}; then --dynamo BIN/aisimulate",
     "sr_sim": f"pip install vllm-sr-sim=={SR_SIM}, then --sr-sim BIN/vllm-sr-sim",
 }
