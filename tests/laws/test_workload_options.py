@@ -132,12 +132,15 @@ def test_subagents_fork_and_are_waited_for() -> None:
 
 def test_fork_says_what_a_subagent_begins_with() -> None:
     """fork=parent: its parent's context, answer included. fork=own: a system prompt that all share."""
-    shared = made("agents:programs=30,subagents=1,fork=parent")
+    shared = made("agents:programs=30,subagents=1,fork=parent,window=10m")
     at = fork_turns(shared)
     context = shared.prompt_tokens[at] + shared.output_tokens[at]
     assert np.array_equal(shared.prefix_session[shared.forked], shared.parent[shared.forked])
     assert np.array_equal(shared.prefix_tokens[shared.forked], context)
     assert np.array_equal(shared.kept_tokens[first_turns(shared)], context)
+    tight = made("agents:programs=30,subagents=1,fork=parent,window=32000")
+    goes_on = (tight.prefix_session == tight.parent)[tight.forked]
+    assert set(goes_on.tolist()) == {False, True}
     own = made("agents:programs=30,subagents=1,fork=own")
     brought = own.prefix_session[own.forked & own.prefixed]
     assert len(set(brought.tolist())) == 1
@@ -184,8 +187,9 @@ def test_tools_fail_and_are_run_again() -> None:
 
 def test_window_bounds_every_prompt() -> None:
     """window and compaction: contexts are compacted before the window is full; without, they only grow."""
-    small = made("agents:programs=200,window=32000")
-    assert small.prompt_tokens.max() <= 32_000
+    for preset in preset_names():
+        small = made(f"agents:programs=20,window=32000,preset={preset}")
+        assert small.prompt_tokens.max() <= 0.91 * 32_000
     on, off = made("agents:programs=200"), made("agents:programs=200,compaction=off")
     assert np.median(last_prompts(off)) > np.median(last_prompts(on))
     later = np.ones(len(off.new_tokens), dtype=np.bool_)

@@ -28,6 +28,8 @@ ALL_TURNS_MAX = 50_000_000
 PROMPTS_MAX = 1_000_000
 NEVER_COMPACTED_TOKENS = 1 << 40
 RECORDED_WINDOW_TOKENS = 200_000
+# Of a window that was named: an answer must find room as well.
+COMPACT_SHARE_MAX = 0.91
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,26 +180,20 @@ def _sub_sessions(options: Agents, family: Family, turns: Turns, tenancy: Tenanc
     """Sub-sessions with their contexts: they go on from the main one's, or are told what its answer says."""
     models = list(dict.fromkeys(role.model for role in options.roles))
     model = np.array([models.index(role.model) for role in options.roles], dtype=np.int64)[family.role]
-    count, roles = len(model), len(options.roles)
-    continues = (model == 0) & (stream(options.seed, "agents/sub/fork").random(count) < options.fork_share)
-    scores = stream(options.seed, "agents/sub/first").standard_normal(count)
-    first = options.preset.spreads["subagent_first_tokens"].at(scores).astype(np.int64)
-    start = tenancy.tenant[family.program] * roles + family.role
-    kinds = stream(options.seed, "agents/sub/prompts").standard_normal(options.tenants * roles)
-    system = options.preset.spreads["subagent_system_tokens"].at(kinds)[start].astype(np.int64)
+    start, system, first = _own_beginnings(options, family, tenancy)
     fork = main.turns.starts[family.program] + family.fork_turn
-    answer = main.turns.output_tokens[fork]
+    answer, limit = main.turns.output_tokens[fork], main.compact_tokens[family.program]
     context = main.prompt_tokens[fork] + answer
     task = np.maximum(first - system, OWN_TOKENS_MIN)
+    wished = stream(options.seed, "agents/sub/fork").random(len(model)) < options.fork_share
+    continues = wished & (model == 0) & (context + task <= limit)
     first = np.where(continues, context + task, np.maximum(first, system + answer + OWN_TOKENS_MIN))
     system = np.where(continues, main.system_tokens[family.program], system)
-    limit = np.maximum(main.compact_tokens[family.program], first)
     kept, prompts = grow(_growth(turns, system, first, limit))
     return Cohort(
         turns=turns,
         model=model,
-        # Main sessions' starts come first, so that the two are never taken for each other.
-        start=options.tenants * options.prompts + start,
+        start=start,
         system_tokens=system,
         compact_tokens=limit,
         kept_tokens=kept,
@@ -205,6 +201,18 @@ def _sub_sessions(options: Agents, family: Family, turns: Turns, tenancy: Tenanc
         continues=continues,
         continued_tokens=np.where(continues, context, 0),
     )
+
+
+def _own_beginnings(options: Agents, family: Family, tenancy: Tenancy) -> tuple[Integers, Integers, Integers]:
+    """What sub-sessions begin with that do not go on: which system prompt, its tokens, the first prompt's."""
+    roles = len(options.roles)
+    kind = tenancy.tenant[family.program] * roles + family.role
+    kinds = stream(options.seed, "agents/sub/prompts").standard_normal(options.tenants * roles)
+    system = options.preset.spreads["subagent_system_tokens"].at(kinds)[kind].astype(np.int64)
+    scores = stream(options.seed, "agents/sub/first").standard_normal(len(kind))
+    first = options.preset.spreads["subagent_first_tokens"].at(scores).astype(np.int64)
+    # Main sessions' starts come first, so that the two are never taken for each other.
+    return options.tenants * options.prompts + kind, system, first
 
 
 def _growth(turns: Turns, system: Integers, first: Integers, limit: Integers) -> Growth:
@@ -228,7 +236,8 @@ def _compact_tokens(options: Agents, first_tokens: Floats) -> Integers:
     place = stream(options.seed, "agents/window").random(count)
     ordinary = numbers["compact_low"] + place * (numbers["compact_high"] - numbers["compact_low"])
     if options.window_tokens is not None:
-        return (ordinary * (options.window_tokens / RECORDED_WINDOW_TOKENS)).astype(np.int64)
+        share = np.minimum(ordinary / RECORDED_WINDOW_TOKENS, COMPACT_SHARE_MAX)
+        return (share * options.window_tokens).astype(np.int64)
     large = numbers["large_low"] + place * (numbers["large_high"] - numbers["large_low"])
     chosen = stream(options.seed, "agents/large").random(count) < numbers["large_share"]
     # A session that already begins beyond an ordinary window must have a large one.

@@ -19,6 +19,8 @@ CALLS_MAX = 20_000_000
 PROGRAMS_MAX = 1_000_000
 TOKENS_MAX = 10_000_000
 TENANTS_MAX = 100_000
+# The largest system prompt of any preset has 21k tokens, and contexts stay within 77 % of the window.
+WINDOW_TOKENS_MIN = 32_000
 HOURS_MAX = 24.0 * 366
 HOURS = 35.0
 CONCURRENCY = 64
@@ -56,7 +58,7 @@ AGENTS_KEYS: dict[str, Kind] = {
     "tenants": Whole(1, TENANTS_MAX),
     "mixes": Whole(1, TENANTS_MAX),
     "tool_failure": Number(0.0, 0.95),
-    "window": Whole(1_000, TOKENS_MAX),
+    "window": Whole(WINDOW_TOKENS_MIN, TOKENS_MAX),
     "compaction": Word(("on", "off")),
     **ARRIVAL_KEYS,
 }
