@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from perdure.errors import BadRequest
@@ -25,6 +25,8 @@ laws = st.builds(
 
 
 @settings(max_examples=60)
+@example(arrivals=Arrivals(law="gamma", cv=CV_MAX), count=1, span_s=1.0, seed=72)
+@example(arrivals=Arrivals(law="gamma", cv=3.3644857394583565), count=15, span_s=1.0, seed=15)
 @given(arrivals=laws, count=st.integers(0, 300), span_s=st.floats(1, 40 * DAY_S), seed=st.integers(0, 99))
 def test_arrivals_are_in_order_and_within(arrivals: Arrivals, count: int, span_s: float, seed: int) -> None:
     """Law: exactly so many, none before the start, in order; within the span where one was given."""
@@ -83,6 +85,8 @@ def test_the_day_swings(hours: int) -> None:
         f"agents:programs=3000,preset=codex-swebench-pro,hours={hours},arrival=diurnal", rng_seed=1
     )
     assert agents.arrival_s[-1] <= hours * 3600
+    assert (agents.arrival_s == hours * 3600).sum() <= 1
+    assert (agents.arrival_s > (hours - 1) * 3600).any()
     counts = np.histogram(agents.arrival_s, bins=hours, range=(0, hours * 3600))[0]
     assert counts[3] * 3 < counts[11]
 

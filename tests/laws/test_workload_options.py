@@ -181,6 +181,7 @@ def test_tools_fail_and_are_run_again() -> None:
     assert set(calm.attempts.tolist()) == {1}
     assert rough.attempts[rough.tool].mean() == pytest.approx(1 / 0.8, rel=0.02)
     assert set(rough.attempts[~rough.tool].tolist()) == {1}
+    assert made("agents:programs=50,tool_failure=0.9").attempts.max() == 8
     for name in ("new_tokens", "gap_s", "tool"):
         assert np.array_equal(getattr(calm, name), getattr(rough, name)), name
 

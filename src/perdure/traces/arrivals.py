@@ -53,7 +53,7 @@ def arrivals_within(arrivals: Arrivals, count: int, span_s: float, draws: np.ran
     """
     sums = np.cumsum(_gaps(arrivals, count + 1, draws))
     # The burstiest laws draw gaps of zero: all of them, where there are few.
-    at_s = np.minimum(sums[:-1] / (sums[-1] or 1.0) * span_s, span_s)
+    at_s = sums[:-1] / (sums[-1] or 1.0) * span_s
     if arrivals.swing == 0 or count == 0:
         return at_s
     # A part of a day has not the day's mean rate: stretch to what the curve holds up to the span's end.
