@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from perdure.errors import BadRequest
 from perdure.traces.block_ids import BlockIds
 from perdure.traces.export import write_llmservingsim, write_mooncake
 from perdure.traces.parquet import read_parquet, write_parquet
+from perdure.traces.prefixes import common_blocks
 from perdure.traces.programs import Programs, equal_programs
 from perdure.traces.workload import read_workload
 
@@ -36,6 +38,21 @@ def test_a_parquet_file_gives_back_the_workload(folder: Path, programs: Programs
     path = folder / "workload.parquet"
     write_parquet(programs, path)
     assert equal_programs(read_parquet(path), programs)
+
+
+@settings(max_examples=EXAMPLES)
+@given(programs=workloads())
+def test_names_keep_their_places(folder: Path, programs: Programs) -> None:
+    """Law: names in any order come back in it, those that no session uses among them."""
+    models = (*reversed(programs.models), "nobody's")
+    other = replace(programs, models=models, model=len(programs.models) - 1 - programs.model)
+    path = folder / "names.parquet"
+    write_parquet(other, path)
+    assert equal_programs(read_parquet(path), other)
+    table = pq.ParquetFile(path).read()
+    plain = table.column("model").cast("string")
+    pq.write_table(table.set_column(table.column_names.index("model"), "model", plain), path)
+    assert equal_programs(read_parquet(path), other)
 
 
 @settings(max_examples=EXAMPLES)
@@ -84,7 +101,7 @@ def test_blocks_are_shared_where_tokens_are(programs: Programs) -> None:
 @settings(max_examples=EXAMPLES)
 @given(programs=workloads())
 def test_agentic_mooncake_gives_back_the_shape(folder: Path, programs: Programs) -> None:
-    """Law: sessions, forks, joins, lengths, and what later turns keep, to whole blocks, come back."""
+    """Law: sessions, forks, joins, lengths, gaps, and what later turns keep, to whole blocks, come back."""
     path = folder / "agentic.jsonl"
     write_mooncake(programs, path, block_tokens=BLOCK)
     path.write_bytes(
@@ -99,6 +116,8 @@ def test_agentic_mooncake_gives_back_the_shape(folder: Path, programs: Programs)
     assert read.joined.sum() == programs.joined.sum()
     kept = _of_prompts(programs) // BLOCK * BLOCK
     assert read.kept_tokens[_later(read)].sum() == kept[_later(programs)].sum()
+    waits_s = np.sort((programs.gap_s * programs.attempts)[_later(programs)])
+    assert np.sort(read.gap_s[_later(read)]) == pytest.approx(waits_s, abs=1e-6)
 
 
 def _later(programs: Programs) -> np.ndarray:
@@ -134,6 +153,15 @@ def test_llmservingsim_gives_back_lengths_waits_and_reuse(folder: Path, programs
     waits = programs.gap_s * programs.attempts
     assert read.gap_s == pytest.approx(np.where(later, waits, 0.0)[turns], abs=1e-8)
     assert np.array_equal(read.kept_tokens, np.where(later, programs.kept_tokens, 0)[turns])
+
+
+@given(one=st.lists(st.integers(0, 2)), other=st.lists(st.integers(0, 2)))
+def test_common_blocks_end_at_the_first_that_differs(one: list[int], other: list[int]) -> None:
+    """Law: blocks that are equal again after one that is not do not count."""
+    pairs = list(zip(one, other, strict=False))
+    expected = next((place for place, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    arrays = np.array(one, dtype=np.int64), np.array(other, dtype=np.int64)
+    assert common_blocks(*arrays) == expected
 
 
 def _chained(prompt: list[int], numbers: dict[tuple[int, ...], int]) -> list[int]:

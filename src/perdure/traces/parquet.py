@@ -56,7 +56,7 @@ def write_parquet(programs: Programs, path: Path) -> None:
 def read_parquet(path: Path) -> Programs:
     """The workload in `path`; raises BadRequest, naming what is missing or wrong, when there is none."""
     try:
-        file = parquet.ParquetFile(path)
+        file = parquet.ParquetFile(path, read_dictionary=["model", "tenant"])
     except (OSError, arrow.ArrowException) as error:
         raise BadRequest(f"{path} is no Parquet file that can be read: {error}") from error
     if file.metadata.num_rows > ROWS_MAX:
@@ -136,7 +136,9 @@ class _Rows:
 
     def names(self, name: str) -> tuple[Integers, tuple[str, ...]]:
         """A column of names, as places in the names that it has."""
-        column = self._column(name).cast(arrow.string()).combine_chunks().dictionary_encode()
+        column = self._column(name).dictionary_encode().unify_dictionaries().combine_chunks()
+        if not arrow.types.is_string(column.type.value_type):
+            raise BadRequest(f"the column {name!r} of {self._path} holds {column.type.value_type}, not names")
         places = np.asarray(column.indices.fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
         return places, tuple(cast(list[str], column.dictionary.to_pylist()))
 
