@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,13 @@ from perdure.catalog.figure import Case, Status
 from perdure.catalog.load import load_catalog
 from perdure.errors import CatalogBroken, NotFound
 from perdure.silicon.calibration import calibration_of
+from perdure.silicon.calibration_family import FAMILIES, fitted_table
+from perdure.silicon.calibration_kernels import Kernels
 from perdure.silicon.calibration_software import software_of
 from perdure.silicon.calibration_table import Table, table_from, tables_of
 from perdure.silicon.chip import chip_at
-from perdure.silicon.efficiency import UNCALIBRATED
+from perdure.silicon.efficiency import UNCALIBRATED, Timed
+from perdure.silicon.roofline import parts_s
 from perdure.silicon.shapes import Attention, Elementwise, Experts, Gemm, Message, Shape
 
 TIMED = ("nvidia-h100", "nvidia-h200", "nvidia-b200", "nvidia-b300", "nvidia-gb200", "nvidia-gb300")
@@ -195,18 +199,101 @@ def test_unknown_software_names_what_there_is() -> None:
 @pytest.mark.parametrize("chip_id", TIMED)
 @pytest.mark.parametrize("rows", [1, 64, 8192])
 def test_int4_weights_borrow_how_far_bf16_kernels_fall_short(chip_id: str, rows: float) -> None:
-    """No INT4 product was timed: its factor is that of BF16, as a range that says whose it is."""
+    """No INT4 product was timed: BF16's timing stands for it, as a range that says whose it is."""
     timed, chip = calibration_of(chip_id), chip_of(chip_id)
     bf16 = product_of(rows)
     int4 = replace(bf16, weights="int4", weight_bytes=0.515625)
     lent, own = timed.factor(int4, chip), timed.factor(bf16, chip)
-    assert lent.times.mid == own.times.mid
     assert lent.times.low <= lent.times.mid < lent.times.high
     assert lent.status is Status.ESTIMATE
     assert "borrowed from BF16" in lent.source
-    floors = [
-        max(shape.flops / chip.peak_flops_per_s("bf16"), shape.bytes_moved / chip.memory_bytes_per_s)
-        for shape in (bf16, int4)
-    ]
+    floors = [max(parts_s(shape, chip)) for shape in (bf16, int4)]
     over_s = floors[0] * (own.times.mid - 1.0)
     assert floors[1] * (lent.times.high - 1.0) >= over_s * (1 - 1e-9)
+    assert floors[1] <= floors[1] * lent.times.mid <= floors[0] * own.times.mid * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("chip_id", ["nvidia-b200", "nvidia-gb300"])
+def test_a_cache_in_fp4_borrows_the_kernels_of_fp8(chip_id: str) -> None:
+    """Nobody timed attention over keys and values in FP4: it is a range that says so."""
+    over_fp8 = replace(decode_of(32, 32_768), kv_channel_bytes=1.0)
+    factors = [
+        calibration_of(chip_id).factor(shape, chip_of(chip_id))
+        for shape in (over_fp8, replace(over_fp8, kv_channel_bytes=0.5625))
+    ]
+    assert [factor.status for factor in factors] == [Status.MEASURED, Status.ESTIMATE]
+    assert factors[1].times.low < factors[1].times.mid < factors[1].times.high
+    assert "over an FP8 cache" in factors[1].source
+
+
+def test_a_mixture_timed_on_a_neighbour_is_borrowed_and_says_so() -> None:
+    """B300 lacks mixtures in BF16 that B200 has: it takes B200's timing, as an estimate."""
+    shape = replace(mixture_of(64, experts=256), hidden_channels=7168, expert_channels=2048, ep=8)
+    factors = [
+        calibration_of(chip_id).factor(shape, chip_of(chip_id)) for chip_id in ("nvidia-b200", "nvidia-b300")
+    ]
+    assert [factor.status for factor in factors] == [Status.MEASURED, Status.ESTIMATE]
+    assert "on nvidia-b200" in factors[1].source
+    assert factors[1].times.mid == pytest.approx(factors[0].times.mid)
+
+
+@given(
+    seconds=st.floats(1.0, 5.0),
+    flow=st.floats(0.01, 1.0),
+    fetch=st.floats(0.01, 1.0),
+    here=st.tuples(st.floats(0.01, 10), st.floats(0.01, 10)),
+    more=st.tuples(st.floats(1, 10), st.floats(1, 10)),
+    scale=st.floats(0.1, 10),
+)
+def test_a_timing_is_carried_over_without_ever_falling(
+    seconds: float,
+    flow: float,
+    fetch: float,
+    here: tuple[float, float],
+    more: tuple[float, float],
+    scale: float,
+) -> None:
+    """Law: slower parts never take less, all parts alike scale it, on the timed chip it is what it was."""
+    timed = Timed(seconds=seconds, flow_s=flow, fetch_s=fetch)
+    carried = timed.carried_s(*here)
+    assert carried <= timed.carried_s(here[0] * more[0], here[1] * more[1]) * (1 + 1e-9)
+    assert timed.carried_s(flow * scale, fetch * scale) == pytest.approx(seconds * scale)
+    assert timed.carried_s(flow, fetch) == seconds
+    ratios = here[0] / flow, here[1] / fetch
+    assert min(ratios) * seconds <= carried * (1 + 1e-9)
+    assert carried <= max(ratios) * seconds * (1 + 1e-9)
+
+
+@given(rows=sizes, outputs=st.floats(64, 1e6), inputs=st.floats(64, 1e6))
+@pytest.mark.parametrize("family", [family for family in FAMILIES if len(family) > 1])
+def test_a_faster_neighbour_is_never_slower_on_one_product(
+    family: tuple[str, ...], rows: float, outputs: float, inputs: float
+) -> None:
+    """Law: inside the tables, between their points and beyond them."""
+    slower, faster = (Kernels(chip, "vllm").timing(product_of(rows, outputs, inputs)) for chip in family)
+    assert slower is not None
+    assert faster is not None
+    assert faster.seconds <= slower.seconds * (1 + 1e-12)
+
+
+def test_no_timing_is_moved_further_than_half_way_to_its_neighbours() -> None:
+    """What neighbours agree on lies between what each of them took, and most of it is what each took."""
+    moved = total = 0
+    for slow, fast in FAMILIES:
+        own, other = tables_of(slow, "any")["gemm/bfloat16"], tables_of(fast, "any")["gemm/bfloat16"]
+        fitted = fitted_table(slow, "any", "gemm/bfloat16")
+        assert fitted is not None
+        for cell, neighbour, agreed in zip(own.cells, other.cells, fitted.table.cells, strict=True):
+            assert abs(agreed - cell) <= max(0.0, neighbour - cell) / 2 + 1e-12
+            moved, total = moved + (agreed != cell), total + 1
+    assert moved < 0.4 * total
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_ordered_by_its_peaks(family: tuple[str, ...]) -> None:
+    """Each chip of a family has no peak below those before it, INT8 apart, which no kernel was timed in."""
+    chips = [chip_of(chip_id) for chip_id in family]
+    for slower, faster in pairwise(chips):
+        assert slower.memory_bytes_per_s <= faster.memory_bytes_per_s
+        for arithmetic in slower.flops_per_s.keys() - {"int8"}:
+            assert slower.flops_per_s[arithmetic] <= faster.flops_per_s[arithmetic]

@@ -3,8 +3,10 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
-from perdure.silicon.calibration_table import Table, tables_of
+from perdure.silicon.calibration_family import Fitted, fitted_table, keys_of
+from perdure.silicon.calibration_table import Table
 from perdure.silicon.shapes import Attention, Experts, Gemm, Message, Recurrence, Shape
 
 # How tables call the formats in which weights are kept; the first one that was timed is taken.
@@ -24,10 +26,12 @@ _EXPERTS: Mapping[str, tuple[str, ...]] = {
 }
 # Products whose kernels nobody timed: taken to be as far from their floor as BF16's from its own.
 _BORROW = frozenset({"int4"})
-_BF16_BYTES = 2.0
+_BF16_BYTES, _FP8_BYTES = 2.0, 1.0
+# What was timed on a neighbour, or in a format beside the one asked for, counts as one octave away.
+BORROWED_FAR = 1.0
 _LATENT_KEY_CHANNELS = 576  # of the one latent vector that all heads read in DeepSeek's attention
 _HEAD_CHANNELS = (64, 128, 256)
-_WINDOWS = (0, 128)
+_WINDOW = 128  # a window that was timed; one far from it is attention over as many tokens
 # The same links and dies on another board, where eight chips were timed together.
 _SIBLINGS: Mapping[str, str] = {"nvidia-gb200": "nvidia-b200", "nvidia-gb300": "nvidia-b300"}
 _NCCL_NAMES: Mapping[str, str] = {"all_to_all": "alltoall"}
@@ -38,13 +42,15 @@ class Timing:
     """Seconds of one kernel, who was timed, and how far the shape is from what was: 0 where it is the same.
 
     far     the distance to the nearest timed shape, in octaves
-    lender  the same shape in BF16, where its kernel was timed in place of one in the format asked for
+    lender  the same shape in another format, where its kernel was timed in place of one in that asked for
+    lent    what those formats are, for a person
     """
 
     seconds: float
     table: Table
     far: float = 0.0
-    lender: Gemm | None = None
+    lender: Gemm | Attention | None = None
+    lent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +60,21 @@ class Kernels:
     chip: str
     stack: str
 
-    @property
-    def tables(self) -> Mapping[str, Table]:
-        """Kernels that all stacks share."""
-        return tables_of(self.chip, "any")
-
     def timing(self, shape: Shape) -> Timing | None:
         """The time of `shape`, or None."""
         match shape:
             case Gemm() if shape.weights in _BORROW:
                 lender = replace(shape, weights="bf16", weight_bytes=_BF16_BYTES)
                 timing = self._gemm(lender)
-                return timing and replace(timing, lender=lender)
+                lent = "BF16 kernels, as none in INT4 was timed"
+                return timing and replace(timing, lender=lender, lent=lent)
             case Gemm():
                 return self._gemm(shape)
+            case Attention() if shape.kv_channel_bytes < _FP8_BYTES:
+                lender = replace(shape, kv_channel_bytes=_FP8_BYTES)
+                timing = self._attention(lender)
+                lent = "kernels over an FP8 cache, as none over one in FP4 was timed"
+                return timing and replace(timing, lender=lender, lent=lent)
             case Attention():
                 return self._attention(shape)
             case Experts():
@@ -79,23 +86,23 @@ class Kernels:
             case _:
                 return None
 
-    def _first(self, family: str, variants: tuple[str, ...]) -> Table | None:
-        tables = self.tables
-        return next((tables[key] for v in variants if (key := f"{family}/{v}") in tables), None)
+    def _first(self, family: str, variants: tuple[str, ...]) -> Fitted | None:
+        keys = (f"{family}/{variant}" for variant in variants)
+        return next((found for key in keys if (found := fitted_table(self.chip, "any", key))), None)
 
     def _gemm(self, shape: Gemm) -> Timing | None:
         if shape.copies > 1:
             ends = "mla_gen_pre" if shape.outputs >= shape.inputs else "mla_gen_post"
             table = self._first("latent_bmm", (f"{ends}/bfloat16", f"{ends}/fp8"))
-            return table and Timing(seconds=table.seconds(shape.copies, shape.rows), table=table)
+            return _timing(table, shape.copies, shape.rows)
         table = self._first("gemm", _GEMMS.get(shape.weights, ()))
-        return table and Timing(seconds=table.seconds(shape.rows, shape.outputs, shape.inputs), table=table)
+        return _timing(table, shape.rows, shape.outputs, shape.inputs)
 
     def _attention(self, shape: Attention) -> Timing | None:
         if shape.value_channels == 0:
             table = self._first("sparse_index", (shape.phase,))
             lengths = _each(shape.context_tokens if shape.phase == "decode" else shape.new_tokens, shape)
-            return table and Timing(seconds=table.seconds(shape.sequences, lengths), table=table)
+            return _timing(table, shape.sequences, lengths)
         if shape.key_channels == _LATENT_KEY_CHANNELS:
             return self._latent_decode(shape) if shape.phase == "decode" else None
         if shape.key_channels != shape.value_channels and shape.kv_heads == shape.query_heads:
@@ -104,21 +111,15 @@ class Kernels:
 
     def _latent_decode(self, shape: Attention) -> Timing | None:
         table = self._first("latent_decode", _kv_names(shape))
-        if table is None:
-            return None
-        sizes = (shape.query_heads, shape.sequences, _each(shape.context_tokens, shape))
-        return Timing(seconds=table.seconds(*sizes), table=table)
+        return _timing(table, shape.query_heads, shape.sequences, _each(shape.context_tokens, shape))
 
     def _expanded_prefill(self, shape: Attention) -> Timing | None:
         table = self._first("latent_prefill", ("bfloat16", "fp8"))
-        if table is None:
-            return None
-        seconds = table.seconds(shape.query_heads, shape.sequences, _whole_prompt(shape))
-        return Timing(seconds=seconds, table=table)
+        return _timing(table, shape.query_heads, shape.sequences, _whole_prompt(shape))
 
     def _grouped(self, shape: Attention) -> Timing | None:
         width = _nearest(shape.key_channels, _HEAD_CHANNELS)
-        window = 0 if shape.window_tokens is None else _nearest(shape.window_tokens, _WINDOWS)
+        window = _WINDOW if _narrow(shape.window_tokens) else 0
         far = abs(math.log2(shape.key_channels / width))
         if shape.phase == "decode":
             names = tuple(f"{kv}/{width}/{w}" for w in (window, 0) for kv in _kv_names(shape))
@@ -126,24 +127,26 @@ class Kernels:
             sizes = (shape.sequences * shape.kv_heads, _each(shape.context_tokens, shape))
         else:
             table = self._first("attention_prefill", tuple(f"bfloat16/{width}/{w}" for w in (window, 0)))
-            length = _whole_prompt(shape) if window == 0 else _each(shape.new_tokens, shape)
+            length = _each(shape.new_tokens, shape) if window else _whole_prompt(shape)
             sizes = (shape.sequences * shape.query_heads, length)
-        return table and Timing(seconds=table.seconds(*sizes), table=table, far=far)
+        return _timing(table, *sizes, far=far)
 
     def _experts(self, shape: Experts) -> Timing | None:
-        """The same mixture in the same split; else the nearest one, scaled by what it moves and computes."""
+        """The same mixture in the same split; else the nearest one, in proportion to what it holds."""
         size = f"{shape.hidden_channels}x{shape.expert_channels}x{shape.experts}x{shape.active}"
         names = _EXPERTS.get(shape.weights, ())
         table = self._first("moe", tuple(f"{n}/{size}/tp{shape.moe_tp}/ep{shape.ep}" for n in names))
         if table is not None:
-            return Timing(seconds=table.seconds(shape.tokens), table=table)
-        near = [(table, other) for table, other in _mixtures(self.chip) if _dtype(table) in names]
+            other_scale = names[0].startswith("fp8") and _dtype(table.table.variant) != names[0]
+            return _timing(table, shape.tokens, far=BORROWED_FAR if other_scale else 0.0)
+        near = [other for other in _mixtures(self.chip) if _dtype(other[0]) in names]
         if not near:
             return None
-        table, other = min(near, key=lambda pair: _distance(pair[1], shape))
-        there = _like(other, shape)
-        scale = max(shape.flops / there.flops, shape.bytes_moved / there.bytes_moved)
-        return Timing(seconds=table.seconds(there.tokens) * scale, table=table, far=_distance(other, shape))
+        variant, other = min(near, key=lambda pair: _distance(pair[1], shape))
+        there, far = _like(other, shape), _distance(other, shape)
+        timing = _timing(self._first("moe", (variant,)), there.tokens, far=far)
+        # As many tokens an expert, so products and weights differ by the same factor.
+        return timing and replace(timing, seconds=timing.seconds * shape.held_bytes / there.held_bytes)
 
     def _recurrence(self, shape: Recurrence) -> Timing | None:
         phase = "context" if shape.phase == "prefill" else "generation"
@@ -152,18 +155,30 @@ class Kernels:
         if core is None or taps is None:
             return None
         sizes = (shape.value_heads, shape.tokens if shape.phase == "prefill" else shape.sequences)
-        return Timing(seconds=core.seconds(*sizes) + taps.seconds(*sizes), table=core)
+        timing, more = _timing(core, *sizes), _timing(taps, *sizes)
+        return timing and more and replace(timing, seconds=timing.seconds + more.seconds)
 
     def _message(self, shape: Message) -> Timing | None:
         name = f"{_NCCL_NAMES.get(shape.family, shape.family)}/{shape.chips}"
-        for chip, far in ((self.chip, 0.0), (_SIBLINGS.get(self.chip, ""), 1.0)):
-            found = [
-                tables[name] for stack in (self.stack, "nccl") if name in (tables := tables_of(chip, stack))
-            ]
-            timings = [Timing(seconds=t.seconds(shape.message_bytes), table=t, far=far) for t in found]
+        for chip, far in ((self.chip, 0.0), (_SIBLINGS.get(self.chip, ""), BORROWED_FAR)):
+            found = (fitted_table(chip, stack, name) for stack in (self.stack, "nccl"))
+            timings = [timing for one in found if (timing := _timing(one, shape.message_bytes, far=far))]
             if timings:
                 return min(timings, key=lambda timing: timing.seconds)
         return None
+
+
+def _timing(found: Fitted | None, *sizes: float, far: float = 0.0) -> Timing | None:
+    """What a table says at `sizes`; None without a table."""
+    if found is None:
+        return None
+    borrowed = BORROWED_FAR if found.borrowed else 0.0
+    return Timing(seconds=found.table.seconds(*sizes), table=found.table, far=far + borrowed)
+
+
+def _narrow(window_tokens: int | None) -> bool:
+    """Whether a window is within an octave of the one that was timed."""
+    return window_tokens is not None and window_tokens <= 2 * _WINDOW
 
 
 def _kv_names(shape: Attention) -> tuple[str, ...]:
@@ -191,14 +206,16 @@ def _nearest(size: float, known: tuple[int, ...]) -> int:
     return min(known, key=lambda other: abs(other - size))
 
 
-def _mixtures(chip: str) -> tuple[tuple[Table, Experts], ...]:
-    """The timed mixtures of `chip`, as shapes of one token."""
-    found: list[tuple[Table, Experts]] = []
-    for table in tables_of(chip, "any").values():
-        if table.family == "moe":
-            _, size, tp, ep = table.variant.split("/")
+@cache
+def _mixtures(chip: str) -> tuple[tuple[str, Experts], ...]:
+    """The timed mixtures of `chip` and its neighbours by their names, as shapes of one token."""
+    found: list[tuple[str, Experts]] = []
+    for key in keys_of(chip, "any"):
+        family, variant = key.split("/", 1)
+        if family == "moe":
+            _, size, tp, ep = variant.split("/")
             hidden, inner, experts, active = map(int, size.split("x"))
-            found.append((table, _mixture(hidden, inner, experts, active, int(tp[2:]), int(ep[2:]))))
+            found.append((variant, _mixture(hidden, inner, experts, active, int(tp[2:]), int(ep[2:]))))
     return tuple(found)
 
 
@@ -243,5 +260,5 @@ def _distance(other: Experts, shape: Experts) -> float:
     )
 
 
-def _dtype(table: Table) -> str:
-    return table.variant.split("/", 1)[0]
+def _dtype(variant: str) -> str:
+    return variant.split("/", 1)[0]

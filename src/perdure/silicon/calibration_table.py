@@ -2,14 +2,16 @@
 
 A table holds times on a grid. Between its points the logarithm of the time is linear in the logarithm of each
 size, which is exact for a power law and continuous everywhere. Beyond the last point the slope of the last
-step goes on, kept between constant and proportional; below the first point the time stays what it is there.
+step goes on, kept between constant and proportional, up to a far point that is added to the grid: what holds
+between the points of a table, or of two tables, holds out there as well. Below the first point the time stays
+what it is there.
 """
 
 import gzip
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise, product
@@ -21,6 +23,7 @@ from perdure.errors import CatalogBroken
 FOLDER = Path(__file__).parent / "calibrations"
 STEPS_PER_OCTAVE = 50
 SLOPE_MAX = 1.1  # beyond the table: a little over proportional, as attention over a growing prompt is
+FAR_OCTAVES = 10.0  # beyond the last point of each axis lies the far one
 TABLE_CELLS_MAX = 100_000
 
 
@@ -47,6 +50,11 @@ class Table:
         ]
         return 2.0 ** self._log_at(0, 0, places) * 1e-9
 
+    @property
+    def least_s(self) -> float:
+        """The time of the smallest kernel, as times never fall towards larger ones."""
+        return 2.0 ** self.cells[0] * 1e-9
+
     def _log_at(self, depth: int, offset: int, places: Sequence[tuple[int, float]]) -> float:
         if depth == len(places):
             return self.cells[offset]
@@ -71,22 +79,42 @@ def _place(axis: Sequence[float], at: float) -> tuple[int, float]:
     return index, (at - axis[index]) / (axis[index + 1] - axis[index])
 
 
+class Tables(Mapping[str, Table]):
+    """Tables by `family/variant`, each read the first time that it is asked for."""
+
+    def __init__(self, lines: Mapping[str, str], where: str) -> None:
+        self._lines = lines
+        self._where = where
+        self._read: dict[str, Table] = {}
+
+    def __getitem__(self, key: str) -> Table:
+        if key not in self._read:
+            self._read[key] = table_from(json.loads(self._lines[key]), self._where)
+        return self._read[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
 @cache
-def tables_of(chip: str, stack: str, path: Path = FOLDER / "nvidia.jsonl.gz") -> Mapping[str, Table]:
+def tables_of(chip: str, stack: str, path: Path = FOLDER / "nvidia.jsonl.gz") -> Tables:
     """The tables of `stack` on `chip`, by `family/variant`; none where nothing was measured."""
-    lines = _lines(path).get(f'{{"chip":"{chip}","stack":"{stack}"', ())
-    tables = [table_from(json.loads(line), str(path)) for line in lines]
-    return {f"{table.family}/{table.variant}": table for table in tables}
+    return Tables(_lines(path).get(f'{{"chip":"{chip}","stack":"{stack}"', {}), str(path))
 
 
 @cache
-def _lines(path: Path) -> Mapping[str, tuple[str, ...]]:
-    """Lines of a file by how they start: chip and stack."""
-    groups: dict[str, list[str]] = {}
+def _lines(path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Lines of a file by how they start, which is chip and stack, and by family and variant."""
+    groups: dict[str, dict[str, str]] = {}
     for line in gzip.decompress(path.read_bytes()).decode().splitlines():
-        start = line.split(',"family"', 1)[0]
-        groups.setdefault(start, []).append(line)
-    return {start: tuple(group) for start, group in groups.items()}
+        start, rest = line.split(',"family":"', 1)
+        family, rest = rest.split('","variant":"', 1)
+        variant = rest.split('"', 1)[0]
+        groups.setdefault(start, {})[f"{family}/{variant}"] = line
+    return groups
 
 
 def table_from(record: Mapping[str, Any], where: str) -> Table:
@@ -99,21 +127,55 @@ def table_from(record: Mapping[str, Any], where: str) -> Table:
         raise CatalogBroken(f"{where}: {record['family']}/{record['variant']}: an axis does not rise")
     logs = [None if step is None else step / STEPS_PER_OCTAVE for step in steps]
     log_axes = tuple(tuple(math.log2(point) for point in axis) for axis in axes)
+    far_axes, cells = _extended(log_axes, _filled(logs, log_axes))
     return Table(
         chip=record["chip"],
         stack=record["stack"],
         family=record["family"],
         variant=record["variant"],
         version=record["version"],
-        axes=log_axes,
-        cells=_filled(logs, log_axes),
+        axes=far_axes,
+        cells=cells,
     )
+
+
+Axes = tuple[tuple[float, ...], ...]
+
+
+def _extended(axes: Axes, cells: tuple[float, ...]) -> tuple[Axes, tuple[float, ...]]:
+    """The grid with a far point at the end of every axis that has two or more."""
+    found = list(axes)
+    for depth, axis in enumerate(axes):
+        if len(axis) > 1:
+            cells = _extended_along(cells, found, depth)
+            found[depth] = (*axis, axis[-1] + FAR_OCTAVES)
+    shape, strides = _layout(found)
+    return tuple(found), _rising(cells, shape, strides)
+
+
+def _extended_along(cells: Sequence[float], axes: Sequence[Sequence[float]], depth: int) -> tuple[float, ...]:
+    """Cells with one more along one axis, where the slope of its last step goes on, within its limits."""
+    axis, inner = axes[depth], math.prod(len(other) for other in axes[depth + 1 :])
+    block, found = len(axis) * inner, list[float]()
+    for start in range(0, len(cells), block):
+        before = cells[start + block - 2 * inner : start + block - inner]
+        last = cells[start + block - inner : start + block]
+        found += cells[start : start + block]
+        for low, high in zip(before, last, strict=True):
+            slope = min(max((high - low) / (axis[-1] - axis[-2]), 0.0), SLOPE_MAX)
+            found.append(high + slope * FAR_OCTAVES)
+    return tuple(found)
+
+
+def _layout(axes: Sequence[Sequence[float]]) -> tuple[list[int], list[int]]:
+    """How many points each axis has, and how many cells lie between two neighbours on it."""
+    shape = [len(axis) for axis in axes]
+    return shape, [math.prod(shape[depth + 1 :]) for depth in range(len(shape))]
 
 
 def _filled(logs: list[float | None], axes: Sequence[Sequence[float]]) -> tuple[float, ...]:
     """Points that did not fit into the measured chip's memory: as the point before, in proportion."""
-    shape = [len(axis) for axis in axes]
-    strides = [math.prod(shape[depth + 1 :]) for depth in range(len(shape))]
+    shape, strides = _layout(axes)
     for indices in product(*(range(size) for size in shape)):
         offset = sum(index * stride for index, stride in zip(indices, strides, strict=True))
         if logs[offset] is not None:

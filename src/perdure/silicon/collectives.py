@@ -46,6 +46,15 @@ def message_floor(message: Message, rack: Rack) -> Wire:
     return min(ways, key=lambda wire: wire.seconds)
 
 
+def stream_s(message: Message, rack: Rack) -> tuple[float, float]:
+    """Seconds that its bytes take on the wire where they are many, and one step's latency, in one tier."""
+    tier = rack.tier_for(message.chips)
+    once_s = message.message_bytes / tier_bytes_per_s(message.family, message.chips, tier)
+    others = (message.chips - 1) / message.chips
+    passes = {"all_reduce": 2 * others, "p2p": 1.0}.get(message.family, others)
+    return passes * once_s, tier.step_s
+
+
 def tier_bytes_per_s(family: Exchange, chips: int, tier: Tier) -> float:
     """What one chip sends in one direction while `chips` neighbours all exchange over `tier`."""
     if family == "p2p":

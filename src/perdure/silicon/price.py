@@ -1,18 +1,18 @@
 """What operations cost on a machine: floor, efficiency, launch and links together, draw by draw."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from perdure.catalog.figure import Status
 from perdure.errors import BadRequest
 from perdure.silicon.chip import Chip
-from perdure.silicon.collectives import message_floor
+from perdure.silicon.collectives import message_floor, stream_s
 from perdure.silicon.efficiency import Efficiency, Factor
 from perdure.silicon.rack import Rack
 from perdure.silicon.ranges import MID, Draw
 from perdure.silicon.ranks import busiest
-from perdure.silicon.roofline import Operation, Spent, computation_floor, total_of
+from perdure.silicon.roofline import Operation, Spent, computation_floor, parts_s, total_of
 from perdure.silicon.shapes import Message
 
 
@@ -34,13 +34,13 @@ class Rated:
 
     def spent(self, machine: Machine) -> Spent:
         """What it costs there, all layers together: for one prompt, if it is a prompt's."""
-        shape = self.operation.shape
-        times, added_s = _factor_at(self.factor, machine.draw)
+        shape, factor, chip = self.operation.shape, self.factor, machine.chip
+        luck = _luck(factor, machine.draw)
         if isinstance(shape, Message):
-            once = _message_spent(shape, machine, times, added_s)
-        else:
-            launch_s = machine.chip.launch_s * self.operation.launches if added_s is None else added_s
-            once = computation_floor(shape, machine.chip, times=times, launch_s=launch_s)
+            return _message_spent(shape, machine, factor, luck).times(self.operation.repeats)
+        launch_s = _launch_s(self, chip, luck)
+        times = factor.times_at(*parts_s(shape, chip), luck) if factor.timed else factor.times.at(luck)
+        once = computation_floor(shape, chip, times=times, launch_s=launch_s)
         return once.times(self.operation.repeats)
 
 
@@ -91,17 +91,20 @@ class Rating:
         chip, draw = machine.chip, machine.draw
         total_s = 0.0
         for flops, bytes_moved, arithmetic, rated in self._computations:
-            times, added_s = _factor_at(rated.factor, draw)
-            floor_s = max(flops / chip.flops_per_s[arithmetic], bytes_moved / chip.memory_bytes_per_s)
-            operation = rated.operation
-            launch_s = chip.launch_s * operation.launches if added_s is None else added_s
-            total_s += (floor_s * times + launch_s) * operation.repeats * operation.alike
+            factor, operation = rated.factor, rated.operation
+            luck = _luck(factor, draw)
+            compute_s = flops / chip.flops_per_s[arithmetic]
+            memory_s = bytes_moved / chip.memory_bytes_per_s
+            times = factor.times_at(compute_s, memory_s, luck)
+            once_s = max(compute_s, memory_s) * times + _launch_s(rated, chip, luck)
+            total_s += once_s * operation.repeats * operation.alike
         return total_s + sum(rated.spent(machine).link_s for rated in self._messages)
 
     def software(self, draw: Draw) -> Spent:
         """What passes between the batches."""
-        _, added_s = _factor_at(self.step, draw)
-        return Spent(software_s=(added_s or 0.0) * self.batches)
+        added = self.step.launch_s
+        added_s = 0.0 if added is None else added.at(_luck(self.step, draw))
+        return Spent(software_s=added_s * self.batches)
 
     @property
     def factors(self) -> tuple[Factor, ...]:
@@ -142,7 +145,7 @@ def rate(operations: Iterable[Operation], chip: Chip, efficiency: Efficiency) ->
     return Rating(operations=rated, step=efficiency.step(chip))
 
 
-def _message_spent(shape: Message, machine: Machine, times: float, added_s: float | None) -> Spent:
+def _message_spent(shape: Message, machine: Machine, factor: Factor, luck: float | None) -> Spent:
     if shape.chips <= 1:
         return Spent()
     if machine.rack is None:
@@ -151,11 +154,19 @@ def _message_spent(shape: Message, machine: Machine, times: float, added_s: floa
             "instance, or a rack of the catalogue",
             param="on",
         )
-    wire = message_floor(shape, machine.rack)
-    return Spent(link_s=wire.wire_s * times + (wire.step_s if added_s is None else added_s))
+    if factor.timed is not None:
+        carried_s = factor.timed.carried_s(*stream_s(shape, machine.rack))
+        return Spent(link_s=carried_s * factor.times.at(luck))
+    # The way to exchange is chosen for the bytes as slow as software makes them.
+    slowed = replace(shape, message_bytes=shape.message_bytes * factor.times.at(luck))
+    wire, added = message_floor(slowed, machine.rack), factor.launch_s
+    return Spent(link_s=wire.wire_s + (wire.step_s if added is None else added.at(luck)))
 
 
-def _factor_at(factor: Factor, draw: Draw) -> tuple[float, float | None]:
-    luck = draw.luck(factor.chance) if factor.chance else None
-    launch_s = factor.launch_s
-    return factor.times.at(luck), None if launch_s is None else launch_s.at(luck)
+def _luck(factor: Factor, draw: Draw) -> float | None:
+    return draw.luck(factor.chance) if factor.chance else None
+
+
+def _launch_s(rated: Rated, chip: Chip, luck: float | None) -> float:
+    added = rated.factor.launch_s
+    return chip.launch_s * rated.operation.launches if added is None else added.at(luck)

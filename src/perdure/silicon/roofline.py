@@ -89,14 +89,21 @@ def total_of(parts: Iterable[Spent]) -> Spent:
     return total
 
 
+def parts_s(shape: Computation, chip: Chip) -> tuple[float, float]:
+    """What its arithmetic alone and what its memory alone take at their peaks.
+
+    Raises BadRequest where the chip lacks the arithmetic.
+    """
+    return shape.flops / chip.peak_flops_per_s(shape.arithmetic), shape.bytes_moved / chip.memory_bytes_per_s
+
+
 def computation_floor(shape: Computation, chip: Chip, *, times: float = 1.0, launch_s: float) -> Spent:
     """The slower of compute and memory, `times` over, plus launch.
 
     With `times` at 1 it is a lower bound and no forecast: how far real kernels fall short of it is
     calibration, which is not in here. Raises BadRequest where the chip lacks the arithmetic.
     """
-    compute_s = shape.flops / chip.peak_flops_per_s(shape.arithmetic)
-    memory_s = shape.bytes_moved / chip.memory_bytes_per_s
+    compute_s, memory_s = parts_s(shape, chip)
     if compute_s > memory_s:
         return Spent(compute_s=compute_s * times, launch_s=launch_s, busy_s=compute_s)
     return Spent(memory_s=memory_s * times, launch_s=launch_s, busy_s=memory_s)
