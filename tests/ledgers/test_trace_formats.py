@@ -314,6 +314,16 @@ def test_dynamo_rows_without_sessions_are_requests(tmp_path: Path) -> None:
     assert programs.prefix_tokens.tolist() == [0, 64]
 
 
+def test_a_folder_of_shards_is_one_trace(tmp_path: Path) -> None:
+    """A session whose calls lie in two files, one of them packed, is one session."""
+    rows = [dynamo("1", 0, 1000, [1, 2], session_id="s"), dynamo("2", 3000, 4000, [1, 2, 3], session_id="s")]
+    lines(tmp_path / "trace.000000.jsonl", rows[:1])
+    (tmp_path / "trace.000001.jsonl.gz").write_bytes(gzip.compress(json.dumps(rows[1]).encode()))
+    programs, report = read_workload(tmp_path)
+    assert report.format == "dynamo"
+    assert turns(programs, 0) == [(0, 128, 4, 0.0, False), (128, 64, 4, 2.0, False)]
+
+
 def test_our_own_records(tmp_path: Path) -> None:
     """Ledger: a tool of 2.5 s, a wait by the clock, a sub-agent that the main session waited for."""
 
@@ -400,6 +410,20 @@ def test_opentelemetry_spans_of_an_agent_and_its_sub_agent(tmp_path: Path) -> No
     assert turns(programs, 0) == [(0, 100, 6, 0.0, False), (80, 40, 6, 3.0, True), (96, 34, 6, 3.0, False)]
     assert turns(programs, 1) == [(0, 50, 6, 2.0, False)]
     assert (programs.fork_turn[1], programs.join_turn[1]) == (1, 2)
+
+
+def test_opentelemetry_documents_a_line(tmp_path: Path) -> None:
+    """The collector writes an OTLP document a line; one cut off is counted."""
+    lined = [
+        json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [chat(name, None, at, at + 1, 9, name)]}]}]})
+        for at, name in enumerate("ab")
+    ]
+    path = tmp_path / "o.jsonl"
+    path.write_text("\n".join([*lined, lined[0][:50]]))
+    programs, report = read_workload(path)
+    assert report.format == "otel"
+    assert len(programs.new_tokens) == 2
+    assert report.skipped == {"a torn line": 1}
 
 
 def test_opentelemetry_calls_side_by_side(tmp_path: Path) -> None:

@@ -133,6 +133,10 @@ def test_the_exported_trace_holds_every_call_and_no_text(shell: Shell, tmp_path:
     assert {line["session"] for line in lines} == {run_id}
     assert all(len(line["block_hashes"]) == line["prompt_tokens"] // 64 for line in lines)
     assert "looked" not in out.read_text()
+    workload = tmp_path / "run.parquet"
+    shell.run("trace", "export", run_id, "--to", str(workload), "--format", "parquet", server=True)
+    shown = json.loads(shell.run("trace", "show", str(workload), "--json").stdout)
+    assert (shown["turns"], shown["sessions"], shown["import"]["format"]) == (len(lines), 1, "parquet")
     estimated = shell.run("estimate", str(out), "--on", "h200", "--json")
     assert estimated.returncode == 0, estimated.stderr
     unknown = shell.run("estimate", str(out), "--on", "nosuch")

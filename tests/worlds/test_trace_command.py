@@ -62,6 +62,9 @@ def test_import_writes_what_show_reads(
     assert said(capsys)["calls"] == 3
     assert main(["trace", "show", str(out), "--json"]) == 0
     assert said(capsys)["import"]["format"] == "parquet"  # type: ignore[index]
+    assert main(["trace", "import", str(session), "--to", str(out), "--concurrency", "3"]) == 0
+    assert read_workload(out)[0].concurrency == 3
+    assert main(["trace", "import", str(session), "--to", str(out), "--concurrency", "0"]) == 2
 
 
 def test_import_of_a_table_with_named_columns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bring = verbs.add_parser("import", help="read a trace of any format and write it as a workload of ours")
     bring.add_argument("workload", metavar="file", help="a file, folder or archive")
     bring.add_argument("--to", type=Path, required=True, metavar="OUT.parquet", help="where to")
+    bring.add_argument(
+        "--concurrency", type=int, metavar="N", help="run N programs at a time, instead of by their arrivals"
+    )
     _reading(bring)
     export = verbs.add_parser("export", help="write a run's model calls, or a workload, for another tool")
     export.add_argument("source", help="a run, as `perdure runs` lists it, or a workload file")
@@ -111,6 +114,9 @@ def _mapping(text: str | None) -> dict[str, str] | None:
 
 def _import(arguments: argparse.Namespace) -> int:
     programs, report = read_workload(Path(arguments.workload), arguments.format, _mapping(arguments.map))
+    if arguments.concurrency is not None and arguments.concurrency < 1:
+        raise BadRequest(f"--concurrency is {arguments.concurrency}; at least one program runs at a time")
+    programs = replace(programs, concurrency=arguments.concurrency or programs.concurrency)
     _write(programs, arguments.to, "parquet", None)
     counts = {"programs": len(programs.arrival_s), "sessions": len(programs.program)}
     if arguments.json:

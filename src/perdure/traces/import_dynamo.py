@@ -16,6 +16,7 @@ from perdure.traces.assemble import Assembly
 from perdure.traces.blocks import Numbering
 from perdure.traces.calls import Agent, Call, Tally
 from perdure.traces.lines import read_rows
+from perdure.traces.moments import any_between
 from perdure.traces.programs import Programs
 from perdure.traces.tree import by_program
 
@@ -88,7 +89,7 @@ def import_dynamo(path: Path, tally: Tally) -> Programs:
         Agent(
             name=name,
             parent=found.parents.get(name),
-            calls=_marked(sorted(calls, key=lambda call: call.start_s), found.tools_end_s[name]),
+            calls=_marked(sorted(calls, key=lambda call: call.start_s), sorted(found.tools_end_s[name])),
         )
         for name, calls in found.calls.items()
     ]
@@ -153,7 +154,7 @@ def _marked(calls: Sequence[Call], tools_end_s: Sequence[float]) -> list[Call]:
     marked: list[Call] = []
     before_s: float | None = None
     for call in calls:
-        ran = before_s is not None and any(before_s <= end_s <= call.start_s for end_s in tools_end_s)
+        ran = before_s is not None and any_between(tools_end_s, before_s, call.start_s)
         marked.append(call._replace(tool=ran))
         before_s = call.end_s
     return marked

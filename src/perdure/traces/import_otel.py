@@ -16,6 +16,7 @@ import msgspec
 from perdure.traces.assemble import Assembly
 from perdure.traces.blocks import Numbering
 from perdure.traces.calls import Agent, Call, Hashes, Tally
+from perdure.traces.moments import any_between
 from perdure.traces.otel_span import Span, read_spans
 from perdure.traces.programs import Programs
 from perdure.traces.tree import by_program
@@ -43,14 +44,14 @@ def import_otel(documents: Iterable[bytes], tally: Tally) -> Programs:
     numbering = Numbering()
     agents: dict[str, Agent] = {}
     programs: dict[str, str] = {}
-    ran: dict[str, list[Span]] = defaultdict(list)
-    for tool in tools:
-        ran[_agent_of(tool, spans)[0]].append(tool)
+    ran_s: dict[str, list[float]] = defaultdict(list)
+    for tool in sorted(tools, key=lambda tool: tool.end_s):
+        ran_s[_agent_of(tool, spans)[0]].append(tool.end_s)
     for span in sorted(calls, key=lambda span: span.start_s):
         name, parent = _agent_of(span, spans)
         agent = agents.setdefault(name, Agent(name=name, parent=parent))
         programs.setdefault(name, span.text(CONVERSATION) or span.trace_id)
-        agent.calls.append(_call(span, agent.calls, ran[name], numbering, tally))
+        agent.calls.append(_call(span, agent.calls, ran_s[name], numbering, tally))
     for agent in agents.values():
         agent.parent = agent.parent if agent.parent in agents else None
     assembly = Assembly(tally)
@@ -87,7 +88,7 @@ def _above(span: Span, spans: Mapping[str, Span]) -> Iterator[Span]:
 
 
 def _call(
-    span: Span, before: Sequence[Call], ran: Sequence[Span], numbering: Numbering, tally: Tally
+    span: Span, before: Sequence[Call], ran_s: Sequence[float], numbering: Numbering, tally: Tally
 ) -> Call:
     prompt, answer = span.text(PROMPT_TEXT) or "", span.text(ANSWER_TEXT) or ""
     prompt_tokens, output_tokens = span.count(INPUT), span.count(OUTPUT)
@@ -101,7 +102,7 @@ def _call(
         prompt_tokens=_tokens(prompt) if prompt_tokens is None else prompt_tokens,
         output_tokens=_tokens(answer) if output_tokens is None else output_tokens,
         hashes=_hashes(prompt, numbering) if prompt else None,
-        tool=last_end_s is not None and any(last_end_s <= tool.end_s <= span.start_s for tool in ran),
+        tool=last_end_s is not None and any_between(ran_s, last_end_s, span.start_s),
     )
 
 

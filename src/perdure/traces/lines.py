@@ -12,6 +12,8 @@ from perdure.traces.calls import Tally
 
 LINE_BYTES_MAX = 64 * 1024 * 1024
 LINES_MAX = 50_000_000
+FILES_MAX = 100_000
+LINE_SUFFIXES = (".jsonl", ".jsonl.gz")
 GZIP_MAGIC = b"\x1f\x8b"
 
 Row = TypeVar("Row")
@@ -24,8 +26,20 @@ def open_trace(path: Path) -> BinaryIO:
     return cast(BinaryIO, gzip.open(path, "rb")) if packed else path.open("rb")
 
 
+def line_files(path: Path) -> list[Path]:
+    """The files of lines at `path`: those in a folder in order of names, or the file itself."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.name.endswith(LINE_SUFFIXES))[:FILES_MAX]
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Each line that is not blank, with its number."""
+    """Each line that is not blank, with its number in its file; of a folder, one file after the other."""
+    for file in line_files(path):
+        yield from _lines(file)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     with open_trace(path) as lines:
         for number in range(1, LINES_MAX + 2):
             line = lines.readline(LINE_BYTES_MAX + 1)

@@ -1,12 +1,11 @@
 """When something happened, in seconds since 1970, from what people write in traces."""
 
 import re
+from bisect import bisect_left
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-import numpy as np
-
 from perdure.errors import BadRequest
-from perdure.traces.programs import Floats
 
 # Azure's traces have seven digits after the second; Python reads six.
 _FRACTION = re.compile(r"(\.\d{6})\d+")
@@ -29,6 +28,7 @@ def seconds_in(text: str, *, place: str) -> float:
         raise BadRequest(f"{place} is {text!r}, neither a number nor a date and time") from None
 
 
-def from_first(times_s: Floats) -> Floats:
-    """Times counted from the earliest of them."""
-    return times_s - times_s.min() if len(times_s) else np.zeros(0)
+def any_between(times_s: Sequence[float], after_s: float, until_s: float) -> bool:
+    """Whether one of `times_s`, which are in order, lies between two others, both included."""
+    place = bisect_left(times_s, after_s)
+    return place < len(times_s) and times_s[place] <= until_s

@@ -23,12 +23,11 @@ from perdure.traces.import_otel import import_otel
 from perdure.traces.import_records import import_records
 from perdure.traces.import_tracelab import import_tracelab
 from perdure.traces.import_weka import import_weka
-from perdure.traces.lines import open_trace
+from perdure.traces.lines import FILES_MAX, line_files, open_trace
 from perdure.traces.programs import Programs
 
 PARQUET_MAGIC = b"PAR1"
 HEAD_BYTES = 64 * 1024
-FILES_MAX = 100_000
 FILE_BYTES_MAX = 1024 * 1024 * 1024
 
 JSON_LINES: dict[str, Callable[[Path, Tally], Programs]] = {
@@ -100,6 +99,8 @@ def _read(path: Path, name: str, mapping: Mapping[str, str] | None, tally: Tally
 
 def recognise(path: Path) -> str:
     """The format of `path`; raises BadRequest, naming the formats, when it looks like none of them."""
+    if path.is_dir() and line_files(path):
+        return recognise(line_files(path)[0])
     if path.is_dir() or _is_archive(path):
         return _document_format(next(_documents(path), b""), path)
     with open_trace(path) as content:
