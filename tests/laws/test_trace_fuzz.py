@@ -119,7 +119,7 @@ def damaged(draw: st.DrawFn, value: Any) -> Any:
 def test_damaged_rows_are_counted_or_refused(path: Path, name: str) -> None:
     """Law: a row with any field replaced by any value breaks nothing but itself."""
 
-    @settings(max_examples=60)
+    @settings(max_examples=40)
     @given(rows=st.lists(st.one_of(st.just(ROWS[name]), damaged(ROWS[name])), min_size=1, max_size=3))
     def law(rows: list[Any]) -> None:
         path.write_text("\n".join(json.dumps(row) for row in rows))
@@ -129,6 +129,7 @@ def test_damaged_rows_are_counted_or_refused(path: Path, name: str) -> None:
     law()
 
 
+@settings(max_examples=40)
 @given(content=st.binary(max_size=200), packed=st.booleans())
 def test_any_bytes_are_a_workload_or_refused(path: Path, content: bytes, packed: bool) -> None:
     """Law: bytes of any kind, gzip or cut off, read as whatever they look like or as any format."""
