@@ -11,7 +11,7 @@ def turn(kept: int, new: int, output: int, gap_s: float = 0.0, *, tool: bool = F
 
 
 def test_statistics_of_two_programs() -> None:
-    """Ledger: prompts of 100, 150, 60 | 90 | 80 tokens; 110 and 20 kept in sessions, 50 and 40 from others."""
+    """Ledger: of 520 prompt tokens 110 and 20 are kept in a session, 50 and 40 come from another one."""
     builder = ProgramsBuilder()
     builder.program(5.0, "acme")
     main = builder.session("big")
