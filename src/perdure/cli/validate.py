@@ -11,19 +11,35 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from perdure.cli.validate_twin import twin_report
 from perdure.errors import BadRequest, PerdureError, Unavailable
 from perdure.twin.validate_predict import predict
-from perdure.twin.validate_rows import Row, of_split, read_rows, without_duplicates
+from perdure.twin.validate_rows import Row, Split, of_split, read_rows, without_duplicates
 from perdure.twin.validate_score import Errors, Score, noise_floor_ape, score
 
 PACKAGE = "aiconfigurator_core"
 PEER = Path("build/aiconfigurator.json")
+SAMPLE_HINT = (
+    "the measured rows come with aiconfigurator-core: pip install 'perdure[nvidia]', "
+    "or give a copy with --sample"
+)
 PEER_HINT = "run `python bench/aiconfigurator.py` once to have AIConfigurator's own predictions beside ours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What can be typed after `perdure validate`."""
-    parser.add_argument("what", choices=["silicon"], help="the cost model, on measured end-to-end rows")
+    parser.add_argument(
+        "what",
+        choices=["silicon", "twin"],
+        help="the cost model, on times per token of measured rows; or the twin, on their times to the first "
+        "token and on measured vLLM runs",
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        help="twin: a copy of bench/examples of LLMServingSim, runs of vLLM with the times of each request",
+    )
     parser.add_argument(
         "--split",
         choices=["held-out", "fit", "all"],
@@ -45,8 +61,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the scores, or their JSON."""
-    rows = without_duplicates(read_rows(arguments.sample or _sample()))
-    rows = of_split(rows, arguments.split)
+    if arguments.what == "twin":
+        return _twin(arguments)
+    rows = _rows(arguments.sample or _sample(), arguments.split)
     ours = score(rows, _predictions(rows))
     peer = score(rows, _peer(arguments.aiconfigurator))
     noise = noise_floor_ape(rows)
@@ -57,13 +74,36 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _twin(arguments: argparse.Namespace) -> int:
+    """Judge the twin by whatever there is to judge it by; raises Unavailable where there is nothing."""
+    sample: Path | None = arguments.sample or _installed_sample()
+    if sample is None and arguments.runs is None:
+        raise Unavailable(f"there is nothing to judge the twin by: add --runs, or {SAMPLE_HINT}")
+    rows = None if sample is None else _rows(sample, arguments.split)
+    report = twin_report(arguments.split, rows, arguments.runs)
+    if arguments.json:
+        print(json.dumps(report.json))
+    else:
+        report.print(Console())
+    return 0
+
+
+def _rows(sample: Path, split: Split) -> tuple[Row, ...]:
+    return of_split(without_duplicates(read_rows(sample)), split)
+
+
 def _sample() -> Path:
+    found = _installed_sample()
+    if found is None:
+        raise Unavailable(f"the measured rows are not here: {SAMPLE_HINT}")
+    return found
+
+
+def _installed_sample() -> Path | None:
+    """The rows that come with the extra `nvidia`; None where that is not installed."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
-        raise Unavailable(
-            "the measured rows come with aiconfigurator-core: pip install 'perdure[nvidia]', "
-            "or give a copy with --sample"
-        )
+        return None
     return Path(found.origin).parent / "systems" / "silicon_sample.csv"
 
 

@@ -36,10 +36,14 @@ Times = Mapping[str, Sequence[float]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overhead:
-    """What software adds to a step: `step_s` whatever is in it, `sequence_s` for each of its sequences."""
+    """What software adds to a step: `step_s` whatever is in it, `sequence_s` for each of its sequences.
+
+    fitted_to  the run that it was fitted to; None as shipped
+    """
 
     step_s: float
     sequence_s: float
+    fitted_to: str | None
     source: str
 
 
@@ -83,7 +87,9 @@ class Judge:
     def shipped(self) -> Overhead:
         """By the constants that `perdure cost` uses, fitted to rows of other hardware."""
         software = self._efficiency.software
-        return Overhead(step_s=software.step_s, sequence_s=software.sequence_s, source=software.source)
+        return Overhead(
+            step_s=software.step_s, sequence_s=software.sequence_s, fitted_to=None, source=software.source
+        )
 
     def fit(self) -> Overhead:
         """Seconds for each sequence under which the run comes out best.
@@ -91,8 +97,11 @@ class Judge:
         Of one run, whose batches are nearly all of one size, what a step takes and what each of its sequences
         takes cannot be told apart; what differs between servers is how many sequences there are.
         """
-        source = f"fitted to {self.run.id}"
-        tried = [Overhead(step_s=0.0, sequence_s=us * 1e-6, source=source) for us in SEQUENCE_US]
+        name = self.run.id
+        tried = [
+            Overhead(step_s=0.0, sequence_s=us * 1e-6, fitted_to=name, source=f"fitted to {name}")
+            for us in SEQUENCE_US
+        ]
         return min(tried, key=lambda overhead: self.score(overhead).mean_ape)
 
     def score(self, overhead: Overhead) -> RunScore:
