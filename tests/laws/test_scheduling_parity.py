@@ -30,7 +30,7 @@ def bits(number: float) -> bytes:
 
 
 @pytest.mark.parametrize("kind,name", ALL)
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_compiled_and_plain_give_the_same_number(kind: Kind, name: str, data: st.DataObject) -> None:
     """Law: whatever a policy is asked, from nothing to the largest float, both forms answer alike."""
@@ -39,7 +39,7 @@ def test_compiled_and_plain_give_the_same_number(kind: Kind, name: str, data: st
 
 
 @pytest.mark.parametrize("kind,name", ALL)
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_compiled_and_plain_choose_the_same(kind: Kind, name: str, data: st.DataObject) -> None:
     """Law: among several candidates, equal ones among them, both forms take the same one."""

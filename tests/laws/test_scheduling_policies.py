@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.facts import facts
 
@@ -26,10 +26,12 @@ from perdure.scheduling.policies import (
 
 ALL = [(kind, name) for kind in KINDS for name in NAMES[kind]]
 SANE = {"largest": 1e15, "whole_max": 1 << 40}
+FEW = settings(max_examples=40)  # of each policy: there are many
 AGEING = [name for name in NAMES["order"] if name != "priority"]
 
 
 @pytest.mark.parametrize("kind,name", ALL)
+@FEW
 @given(data=st.data())
 def test_a_policy_answers_whatever_it_is_asked(kind: Kind, name: str, data: st.DataObject) -> None:
     """Law: no facts make a policy raise, and within thirty million years it gives a finite number."""
@@ -39,6 +41,7 @@ def test_a_policy_answers_whatever_it_is_asked(kind: Kind, name: str, data: st.D
 
 
 @pytest.mark.parametrize("name", AGEING)
+@FEW
 @given(call=facts("order", **SANE), newcomer=facts("order", **SANE))
 def test_no_order_starves(name: str, call: Waiting, newcomer: Waiting) -> None:
     """Law: whoever waits long enough goes before any newcomer, however urgent it looks."""
@@ -50,6 +53,7 @@ def test_no_order_starves(name: str, call: Waiting, newcomer: Waiting) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES["order"])
+@FEW
 @given(call=facts("order", **SANE), more_s=st.floats(0, 1e9))
 def test_waiting_never_hurts(name: str, call: Waiting, more_s: float) -> None:
     """Law: a call that waited longer, of a program that is older by as much, never scores worse."""
@@ -94,6 +98,7 @@ def test_the_longest_chain_goes_first_within_its_program(call: Waiting) -> None:
 
 
 @pytest.mark.parametrize("name", ["least_load", "prefix_affinity", "soft_affinity"])
+@FEW
 @given(candidate=facts("place", **SANE))
 def test_more_load_never_attracts(name: str, candidate: Candidate) -> None:
     """Law: a replica with more of everything to do, and all else equal, never scores better."""
@@ -108,6 +113,7 @@ def test_more_load_never_attracts(name: str, candidate: Candidate) -> None:
 
 
 @pytest.mark.parametrize("name", ["prefix_affinity", "soft_affinity"])
+@FEW
 @given(candidate=facts("place", **SANE), share=st.floats(0, 1), less=st.floats(0, 1))
 def test_a_longer_cached_prefix_never_repels(
     name: str, candidate: Candidate, share: float, less: float
@@ -126,6 +132,7 @@ def test_hard_affinity_stays_whatever_the_load(home: Candidate, other: Candidate
 
 
 @pytest.mark.parametrize("name", NAMES["admit"])
+@FEW
 @given(program=facts("admit", **SANE))
 def test_an_idle_pool_lets_anybody_in(name: str, program: Entering) -> None:
     """Law: where nothing is active a program of any size begins; nobody waits for room that nobody has."""
@@ -142,6 +149,7 @@ def test_working_set_counts_what_is_shared_once(program: Entering, shared: float
 
 
 @pytest.mark.parametrize("name", NAMES["admit"])
+@FEW
 @given(program=facts("admit", **SANE), more=st.floats(0, 1e9))
 def test_a_larger_pool_lets_in_no_fewer(name: str, program: Entering, more: float) -> None:
     """Law: more capacity never turns a yes into a no."""
@@ -150,6 +158,7 @@ def test_a_larger_pool_lets_in_no_fewer(name: str, program: Entering, more: floa
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES["retain"] if name != "lru"])
+@FEW
 @given(session=facts("retain", **SANE), ended=st.booleans())
 def test_what_nobody_will_use_is_dropped(name: str, session: Idle, ended: bool) -> None:
     """Law: an ended session's context, or one that was compacted away, is not held by any policy but LRU."""
@@ -158,6 +167,7 @@ def test_what_nobody_will_use_is_dropped(name: str, session: Idle, ended: bool) 
 
 
 @pytest.mark.parametrize("name", ["ttl", "steps_to_next_use"])
+@FEW
 @given(session=facts("retain", **SANE))
 def test_nothing_is_pinned_forever(name: str, session: Idle) -> None:
     """Law: once a gap outlasts nine in ten of its kind, the session is no longer pinned."""

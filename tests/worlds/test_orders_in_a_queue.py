@@ -83,7 +83,7 @@ def times(order: str, *, heavy: bool) -> tuple[float, float]:
 
 
 def test_with_a_heavy_tail_small_jobs_gain_by_least_service_and_least_work() -> None:
-    """PLAS and SRPT take a third off the median job; going by programs makes small jobs wait for large ones."""
+    """PLAS and SRPT take a third off the median job; going by programs makes small jobs wait."""
     fcfs_s, fcfs_median_s = times("fcfs", heavy=True)
     assert times("plas", heavy=True)[1] < 0.75 * fcfs_median_s
     assert times("srpt", heavy=True)[1] < 0.75 * fcfs_median_s
