@@ -1,11 +1,12 @@
 """Laws of calibration: what a table says between its points, and what is said of what nobody timed."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from perdure.catalog.figure import Case, Status
@@ -19,7 +20,7 @@ from perdure.silicon.calibration_table import Table, table_from, tables_of
 from perdure.silicon.chip import chip_at
 from perdure.silicon.efficiency import UNCALIBRATED, Timed
 from perdure.silicon.roofline import parts_s
-from perdure.silicon.shapes import Attention, Elementwise, Experts, Gemm, Message, Shape
+from perdure.silicon.shapes import Attention, Computation, Elementwise, Experts, Gemm, Message, Shape
 
 TIMED = ("nvidia-h100", "nvidia-h200", "nvidia-b200", "nvidia-b300", "nvidia-gb200", "nvidia-gb300")
 RECORD = {"chip": "c", "stack": "any", "family": "gemm", "variant": "x", "version": "1"}
@@ -124,6 +125,32 @@ def test_a_timed_product_never_beats_the_roofline(rows: float) -> None:
     """Measured over floor is at least one."""
     factor = calibration_of("nvidia-h200").factor(product_of(rows), chip_of("nvidia-h200"))
     assert factor.times.low >= 1.0
+
+
+CALIBRATED = [chip for chip in load_catalog().entries["chips"] if calibration_of(chip) is not UNCALIBRATED]
+KINDS: dict[str, Callable[[float], Computation]] = {
+    "product": product_of,
+    "wide product": lambda rows: product_of(rows, 128_256, 4096),
+    "mixture": mixture_of,
+    "untimed mixture": lambda tokens: mixture_of(tokens, experts=96),
+    "decodes": lambda sequences: decode_of(sequences, 4096),
+    "context": lambda tokens: decode_of(8, tokens),
+}
+
+
+@pytest.mark.parametrize("chip_id", CALIBRATED)
+@pytest.mark.parametrize("kind", KINDS)
+@given(size=sizes, more=st.floats(1, 16))
+@settings(max_examples=15)
+def test_more_of_the_same_never_takes_less(kind: str, chip_id: str, size: float, more: float) -> None:
+    """Law: on no chip does a kernel of more rows, tokens, sequences or context take less time."""
+    chip, calibration = chip_of(chip_id), calibration_of(chip_id)
+
+    def seconds(shape: Computation) -> float:
+        factor = calibration.factor(shape, chip)
+        return max(parts_s(shape, chip)) * factor.times.mid
+
+    assert seconds(KINDS[kind](size)) <= seconds(KINDS[kind](size * more)) * (1 + 1e-9)
 
 
 @given(rows=st.floats(min_value=1, max_value=8192))
@@ -237,29 +264,29 @@ def test_a_mixture_timed_on_a_neighbour_is_borrowed_and_says_so() -> None:
     assert factors[1].times.mid == pytest.approx(factors[0].times.mid)
 
 
-@given(
-    seconds=st.floats(1.0, 5.0),
-    flow=st.floats(0.01, 1.0),
-    fetch=st.floats(0.01, 1.0),
-    here=st.tuples(st.floats(0.01, 10), st.floats(0.01, 10)),
-    more=st.tuples(st.floats(1, 10), st.floats(1, 10)),
-    scale=st.floats(0.1, 10),
-)
+SHORT = st.floats(0.01, 1.0)
+RATIOS = st.tuples(st.floats(0.1, 10), st.floats(0.1, 10))
+MORE = st.tuples(st.floats(1, 10), st.floats(1, 10), st.floats(1, 10))
+
+
+@given(seconds=st.floats(1.0, 5.0), flow=SHORT, fetch=SHORT, ratios=RATIOS, more=MORE)
+@example(seconds=1.0, flow=0.99, fetch=1.0, ratios=(1.0, 0.2), more=(1.0, 1.02, 1.0))
 def test_a_timing_is_carried_over_without_ever_falling(
     seconds: float,
     flow: float,
     fetch: float,
-    here: tuple[float, float],
-    more: tuple[float, float],
-    scale: float,
+    ratios: tuple[float, float],
+    more: tuple[float, float, float],
 ) -> None:
-    """Law: slower parts never take less, all parts alike scale it, on the timed chip it is what it was."""
+    """Law: neither a larger kernel nor slower parts take less, and all parts alike scale it."""
     timed = Timed(seconds=seconds, flow_s=flow, fetch_s=fetch)
+    larger = Timed(seconds=seconds * more[0], flow_s=flow * more[1], fetch_s=fetch * more[2])
+    here = flow * ratios[0], fetch * ratios[1]
     carried = timed.carried_s(*here)
-    assert carried <= timed.carried_s(here[0] * more[0], here[1] * more[1]) * (1 + 1e-9)
-    assert timed.carried_s(flow * scale, fetch * scale) == pytest.approx(seconds * scale)
+    assert carried <= larger.carried_s(larger.flow_s * ratios[0], larger.fetch_s * ratios[1]) * (1 + 1e-9)
+    assert carried <= timed.carried_s(here[0] * more[1], here[1] * more[2]) * (1 + 1e-9)
+    assert timed.carried_s(flow * ratios[0], fetch * ratios[0]) == pytest.approx(seconds * ratios[0])
     assert timed.carried_s(flow, fetch) == seconds
-    ratios = here[0] / flow, here[1] / fetch
     assert min(ratios) * seconds <= carried * (1 + 1e-9)
     assert carried <= max(ratios) * seconds * (1 + 1e-9)
 

@@ -85,7 +85,7 @@ def improved(entry: Entry, name: str, factor: float) -> Entry:
 
 
 @given(layout=layouts, batch=batches, more=prefills | decodes)
-@settings(max_examples=150)
+@settings(max_examples=40)
 def test_more_batch_never_costs_less(
     layout: tuple[str, Parallel], batch: Batch, more: Prefill | Decode
 ) -> None:
@@ -101,7 +101,7 @@ def test_more_batch_never_costs_less(
 
 
 @given(layout=layouts, batch=batches)
-@settings(max_examples=50)
+@settings(max_examples=40)
 def test_batching_never_costs_more_than_running_apart(layout: tuple[str, Parallel], batch: Batch) -> None:
     """Law: prompts and decodes together take no longer than one after the other."""
     there = instance(layout)
@@ -140,7 +140,7 @@ def test_a_faster_part_never_makes_a_batch_slower(
 
 
 @given(layout=layouts, batch=batches)
-@settings(max_examples=50)
+@settings(max_examples=40)
 def test_splitting_never_beats_the_roofline(layout: tuple[str, Parallel], batch: Batch) -> None:
     """Law: chips that share a batch are held for no less than one chip, large enough, would take alone."""
     split, alone = instance(layout), instance((layout[0], Parallel()))
@@ -150,7 +150,7 @@ def test_splitting_never_beats_the_roofline(layout: tuple[str, Parallel], batch:
 
 
 @given(layout=layouts, batch=batches)
-@settings(max_examples=100)
+@settings(max_examples=40)
 def test_no_operation_beats_the_roofline(layout: tuple[str, Parallel], batch: Batch) -> None:
     """Law: neither compute nor memory is ever faster than its peak, and every second has one cause."""
     there = instance(layout)
@@ -170,7 +170,7 @@ def test_no_operation_beats_the_roofline(layout: tuple[str, Parallel], batch: Ba
 
 
 @given(layout=layouts, prompt=st.integers(2, 50_000), share=st.floats(0, 1), more=st.floats(0, 1))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_more_cached_tokens_never_make_a_prefill_slower(
     layout: tuple[str, Parallel], prompt: int, share: float, more: float
 ) -> None:
@@ -202,7 +202,7 @@ def test_ranges_hold_their_mid_and_only_guesses_make_one(layout: tuple[str, Para
 
 
 @given(layout=layouts, batch=batches, name=st.sampled_from(FASTER))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_provenance_is_never_lost(layout: tuple[str, Parallel], batch: Batch, name: str) -> None:
     """Law: whatever figure changes the seconds stands among those that they rest on, with its source."""
     there = instance(layout)

@@ -56,7 +56,7 @@ CASES = [
     for precision in precisions
 ]
 Case = tuple[str, Parallel, str]
-cases = st.sampled_from(CASES)
+numbers = st.integers(0, len(CASES) - 1)
 
 
 def instance(case: Case, chip: Entry, rack: Entry | None) -> Instance:
@@ -86,6 +86,18 @@ def there(chip_id: str, case: Case) -> Instance | None:
     return found if chips <= max(joined, default=1) else None
 
 
+@cache
+def places(chip_id: str) -> list[Instance]:
+    """All that a chip of the catalogue can run of CASES."""
+    return [found for case in CASES if (found := there(chip_id, case))]
+
+
+def place(chip_id: str, number: int) -> Instance:
+    """One of them."""
+    found = places(chip_id)
+    return found[number % len(found)]
+
+
 def seconds(found: Instance, batch: Batch) -> float:
     """With every guess at its mid."""
     return found.seconds(found.lowering.sums(batch))
@@ -101,29 +113,25 @@ def with_more(batch: Batch, more: Prefill | Decode) -> Batch:
 
 
 @pytest.mark.parametrize("chip_id", CHIPS)
-@given(case=cases, batch=batches, more=prefills | decodes)
+@given(number=numbers, batch=batches, more=prefills | decodes)
 @settings(max_examples=8)
-def test_more_batch_never_costs_less(chip_id: str, case: Case, batch: Batch, more: Prefill | Decode) -> None:
+def test_more_batch_never_costs_less(chip_id: str, number: int, batch: Batch, more: Prefill | Decode) -> None:
     """Law: a batch with another prompt, or another decode no shorter than those in it, takes no less."""
-    found = there(chip_id, case)
-    if found is not None:
-        assert seconds(found, batch) <= seconds(found, with_more(batch, more)) * SLACK
+    found = place(chip_id, number)
+    assert seconds(found, batch) <= seconds(found, with_more(batch, more)) * SLACK
 
 
 @pytest.mark.parametrize("chip_id", CHIPS)
-@given(case=cases, batch=batches, name=st.sampled_from(FASTER), factor=st.sampled_from([1.1, 3.0, 50.0]))
+@given(number=numbers, batch=batches, name=st.sampled_from(FASTER), factor=st.sampled_from([1.1, 3.0, 50.0]))
 @settings(max_examples=3)
 def test_a_faster_part_never_makes_a_batch_slower(
-    chip_id: str, case: Case, batch: Batch, name: str, factor: float
+    chip_id: str, number: int, batch: Batch, name: str, factor: float
 ) -> None:
     """Law: a better figure of the chip or its links never adds time, not at the mid and not at either end."""
-    found = there(chip_id, case)
-    if found is None:
-        return
+    found = place(chip_id, number)
     rack = found.hardware.rack
-    faster = instance(
-        case, improved(found.hardware.chip, name, factor), rack and improved(rack, name, factor)
-    )
+    chip = improved(found.hardware.chip, name, factor)
+    faster = replace(found, hardware=Hardware(chip=chip, rack=rack and improved(rack, name, factor)))
     before, after = found.price(batch).seconds, faster.price(batch).seconds
     assert after.low <= before.low * SLACK
     assert after.mid <= before.mid * SLACK
@@ -131,46 +139,49 @@ def test_a_faster_part_never_makes_a_batch_slower(
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
-@given(case=cases, batch=batches)
+@given(number=numbers, batch=batches)
 @settings(max_examples=8)
 def test_a_faster_neighbour_never_makes_a_batch_slower(
-    pair: tuple[str, str], case: Case, batch: Batch
+    pair: tuple[str, str], number: int, batch: Batch
 ) -> None:
     """Law: of two chips of one line, that with the higher peaks takes no longer."""
-    slower, faster = (there(chip_id, case) for chip_id in pair)
-    if slower is None or faster is None:
-        return
+    shared = [case for case in CASES if there(pair[0], case) and there(pair[1], case)]
+    slower, faster = (there(chip_id, shared[number % len(shared)]) for chip_id in pair)
+    assert slower is not None
+    assert faster is not None
     peaks = [found.hardware.mid.chip.flops_per_s for found in (slower, faster)]
     # Of all peaks that were timed none falls within a line; B300 gave up INT8.
     if all(peaks[0][name] <= peaks[1][name] for name in slower.lowering.arithmetics):
         assert seconds(faster, batch) <= seconds(slower, batch) * SLACK
 
 
-@given(chip_id=st.sampled_from(CHIPS), case=cases, batch=batches)
+@given(chip_id=st.sampled_from(CHIPS), number=numbers, batch=batches)
 @settings(max_examples=25)
-def test_splitting_never_beats_the_roofline(chip_id: str, case: Case, batch: Batch) -> None:
+def test_splitting_never_beats_the_roofline(chip_id: str, number: int, batch: Batch) -> None:
     """Law: chips that share a batch are held for no less than one large chip at its peaks would take."""
-    found = there(chip_id, case)
-    if found is None:
-        return
+    found = place(chip_id, number)
     chip = improved(found.hardware.chip, "launch_s", 1e9)
-    alone = replace(instance((case[0], Parallel(), case[2]), chip, None), efficiency=UNCALIBRATED)
+    alone = replace(
+        found,
+        lowering=replace(found.lowering, parallel=Parallel()),
+        hardware=Hardware(chip=chip),
+        efficiency=UNCALIBRATED,
+    )
     assert seconds(alone, batch) <= found.price(batch).chip_seconds.mid * SLACK
 
 
-@given(chip_id=st.sampled_from(CHIPS), case=cases, batch=batches)
+@given(chip_id=st.sampled_from(CHIPS), number=numbers, batch=batches)
 @settings(max_examples=25)
 def test_no_operation_beats_the_roofline_and_none_is_without_a_source(
-    chip_id: str, case: Case, batch: Batch
+    chip_id: str, number: int, batch: Batch
 ) -> None:
     """Law: every line takes its floor or more, says who measured it, and is a range where nobody did."""
-    found = there(chip_id, case)
-    if found is None:
-        return
+    found = place(chip_id, number)
     chip, price = found.hardware.mid.chip, found.price(batch)
     for line in price.lines:
         shape, factor = line.operation.shape, line.factor
         assert factor.source
+        assert 1.0 <= factor.times.low <= factor.times.mid <= factor.times.high or isinstance(shape, Message)
         assert (factor.status is Status.ESTIMATE) == (factor.times.guessed or factor.chance != "")
         if not isinstance(shape, Message) and line.operation.ranks == 1:
             taken_s = line.spent.seconds * SLACK
@@ -178,13 +189,11 @@ def test_no_operation_beats_the_roofline_and_none_is_without_a_source(
             assert taken_s * chip.memory_bytes_per_s >= shape.bytes_moved * line.operation.repeats
 
 
-@given(chip_id=st.sampled_from(CHIPS), case=cases, batch=batches)
+@given(chip_id=st.sampled_from(CHIPS), number=numbers, batch=batches)
 @settings(max_examples=25)
-def test_ranges_hold_their_mid_and_only_guesses_make_one(chip_id: str, case: Case, batch: Batch) -> None:
+def test_ranges_hold_their_mid_and_only_guesses_make_one(chip_id: str, number: int, batch: Batch) -> None:
     """Law: low <= mid <= high, apart where figure or kernel was guessed, equal where nothing was."""
-    found = there(chip_id, case)
-    if found is None:
-        return
+    found = place(chip_id, number)
     price = found.price(batch)
     assert price.seconds.low <= price.seconds.mid <= price.seconds.high
     guessed = any(figure.guessed for figure in found.figures)
@@ -192,13 +201,11 @@ def test_ranges_hold_their_mid_and_only_guesses_make_one(chip_id: str, case: Cas
     assert guessed or price.seconds.low == price.seconds.high
 
 
-@given(chip_id=st.sampled_from(CHIPS), case=cases, batch=batches)
+@given(chip_id=st.sampled_from(CHIPS), number=numbers, batch=batches)
 @settings(max_examples=15)
-def test_the_quick_price_of_a_batch_is_the_sum_of_its_lines(chip_id: str, case: Case, batch: Batch) -> None:
+def test_the_quick_price_of_a_batch_is_the_sum_of_its_lines(chip_id: str, number: int, batch: Batch) -> None:
     """Law: draws of a guess are priced as the breakdown is, kernels that are carried over included."""
-    found = there(chip_id, case)
-    if found is None:
-        return
+    found = place(chip_id, number)
     rating = found.rating(found.lowering.sums(batch))
     for machine in (found.hardware.mid, found.hardware.drawn[5]):
         assert rating.seconds(machine) == pytest.approx(rating.spent(machine).seconds, rel=1e-12)

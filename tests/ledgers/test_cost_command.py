@@ -257,3 +257,26 @@ def test_names_are_found_by_their_beginning_and_whatever_their_case() -> None:
         parsed("h200x8/qwen3-33b")
     with pytest.raises(BadRequest, match="write HARDWARE/MODEL"):
         parsed("h200x8")
+
+
+@pytest.mark.parametrize(
+    "on",
+    [
+        "v900x8/qwen3-32b:tp=8",
+        "j900x8/qwen3-32b:tp=8",
+        "950prx8/qwen3-32b:tp=8",
+        "970x8/qwen3-32b:tp=8",
+        "rtx-4090x8/qwen3-32b:tp=8",
+        "v900x64/qwen3-32b:tp=64",
+    ],
+)
+def test_chips_without_a_published_rack_are_joined_by_a_guess(
+    on: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answer is a range, names the rack as guessed, and lists what of it is."""
+    assert main(["cost", "--on", on, "--batch", "decode=4096x8", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["seconds"]["low"] <= answer["seconds"]["mid"] < answer["seconds"]["high"]
+    assert "(guessed)" in answer["deployment"]["hardware"]
+    guessed = {figure["of"] for figure in answer["provenance"]["figures"] if figure["status"] == "estimate"}
+    assert any(owner.startswith("racks/") for owner in guessed)

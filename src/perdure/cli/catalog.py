@@ -14,10 +14,11 @@ from perdure.cli.catalog_html import catalog_page
 from perdure.cli.catalog_json import entries_json
 from perdure.cli.catalog_rack import rack_text
 from perdure.cli.catalog_text import entry_text, listing
+from perdure.config import read_places
 from perdure.errors import BadRequest, StorageFailed
 from perdure.models.hugging_face import read_config
 from perdure.silicon.machine import ID as THIS_MACHINE
-from perdure.silicon.machine import probe_machine
+from perdure.silicon.machine_record import measured_machine, recorded_machine
 
 WHAT: dict[str, Kind] = {"chips": "chips", "racks": "racks", "models": "models", "rack": "racks"}
 
@@ -61,9 +62,11 @@ def run(arguments: argparse.Namespace) -> int:
 def chosen(catalog: Catalog, kind: Kind, name: str | None) -> Sequence[Entry]:
     """The entry that `name` means, or all of `kind`."""
     if name is None:
-        return list(catalog.entries[kind].values())
+        known = list(catalog.entries[kind].values())
+        here = recorded_machine(read_places().cache_dir) if kind == "chips" else None
+        return [*known, here] if here else known
     if kind == "chips" and name == THIS_MACHINE:
-        return [probe_machine()]
+        return [measured_machine(read_places().cache_dir)]
     if kind == "models" and ("/" in name or name.endswith(".json")):
         return [read_config(Path(name))]
     return [catalog.find(kind, name)]

@@ -13,6 +13,7 @@ from perdure.catalog.load import Catalog
 from perdure.catalog.quantity import Kind
 from perdure.cli.catalog_figures import LEGEND, all_rows, part_title, short_text
 from perdure.cli.catalog_models import Derived, derived
+from perdure.silicon.machine import ID as THIS_MACHINE
 from perdure.silicon.rack import bandwidth_figure
 from perdure.units import bytes_text
 
@@ -112,9 +113,17 @@ def _chips(entries: Sequence[Entry]) -> RenderableType:
         "third party's cost model and offers, where there are any.",
         LEGEND,
         "One chip with every source: perdure catalog chips NAME",
-        "This machine, measured now: perdure catalog chips this-machine",
+        _this_machine(entries),
     )
     return Group(table, "", *notes)
+
+
+def _this_machine(entries: Sequence[Entry]) -> str:
+    """Whether this machine was measured, and how to do so."""
+    how = "perdure catalog chips this-machine"
+    if any(entry.id == THIS_MACHINE for entry in entries):
+        return f"this-machine: as last measured here; again: {how}"
+    return f"this-machine: not measured yet; run {how}"
 
 
 def _racks(catalog: Catalog, entries: Sequence[Entry]) -> RenderableType:
@@ -128,9 +137,9 @@ def _racks(catalog: Catalog, entries: Sequence[Entry]) -> RenderableType:
             entry.short_id,
             chip.short_id,
             part_title(inner) if inner else "-",
-            f"{entry.figure('rack_chips').mid:,.0f}",
-            f"{entry.figure('node_chips').mid:,.0f}",
-            f"{inner.figure('domain_chips').mid:,.0f}" if inner else "-",
+            short_text(entry.figure("rack_chips"), 1),
+            short_text(entry.figure("node_chips"), 1),
+            short_text(inner.figure("domain_chips"), 1) if inner else "-",
             short_text(bandwidth_figure(inner, chip), GIGA) if inner else "-",
             short_text(rails, 1),
             short_text(bandwidth_figure(network, chip), GIGA) if network else "-",

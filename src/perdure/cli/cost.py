@@ -11,9 +11,11 @@ from perdure.catalog.load import Catalog, load_catalog
 from perdure.cli.cost_answer import cost_of
 from perdure.cli.cost_json import cost_json
 from perdure.cli.cost_text import cost_text
+from perdure.config import read_places
 from perdure.errors import BadRequest
 from perdure.models.batch_text import parse_batch
 from perdure.models.precision import PRECISIONS
+from perdure.silicon.machine_record import catalog_for
 from perdure.silicon.price_rent import Rent, typed_rents
 from perdure.twin.deployment import Deployment
 from perdure.twin.deployment_text import DEGREES, parse_deployment
@@ -30,7 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="DEPLOYMENT",
         help="HARDWARE/MODEL[:tp=N,pp=N,dp=N,ep=N,precision=P,kv=P], such as h200x8/qwen3-32b:tp=8 "
-        "or al128/qwen3-235b:tp=8; with --model, the hardware alone: CHIP, CHIPxN or a rack",
+        "al128/qwen3-235b:tp=8 or this-machine/smollm2-135m; with --model, the hardware alone: CHIP, CHIPxN "
+        "or a rack",
     )
     parser.add_argument(
         "--batch",
@@ -61,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print what the batch costs, or say why it cannot run."""
-    catalog = load_catalog()
+    catalog = catalog_for(arguments.on, load_catalog(), read_places().cache_dir)
     deployment = _deployment(arguments, catalog)
     batch = parse_batch(arguments.batch)
     cost = cost_of(deployment, batch, catalog)

@@ -117,6 +117,8 @@ def _regrouped(deployment: Deployment, batch: Batch) -> str | None:
 
 
 def _wider(deployment: Deployment, batch: Batch) -> str | None:
+    if deployment.rack is None:
+        return None
     tp = deployment.parallel.tp
     while tp < TP_MAX:
         tp *= 2

@@ -34,6 +34,7 @@ def probe_machine(*, working_set_bytes: int = WORKING_SET_BYTES) -> Entry:
     if compiler is None:
         raise Unavailable("this machine cannot be measured without a C compiler: sudo apt-get install gcc")
     cores = usable_cores()
+    system_bytes = machine_memory_bytes()
     size_bytes = min(working_set_bytes, WORKING_SET_BYTES_MAX)
     with tempfile.TemporaryDirectory(prefix="perdure-peak-") as folder:
         program = Path(folder) / "peak"
@@ -42,17 +43,24 @@ def probe_machine(*, working_set_bytes: int = WORKING_SET_BYTES) -> Entry:
     return machine_entry(
         flop_per_s=flop_per_s,
         bytes_per_s=bytes_per_s,
-        memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        memory_bytes=system_bytes,
         how=f"measured now on {cores} cores, best of several rounds of {bytes_text(size_bytes)}",
     )
 
 
+def machine_memory_bytes() -> int:
+    """Bytes of memory that the operating system reports."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
 def machine_entry(*, flop_per_s: float, bytes_per_s: float, memory_bytes: float, how: str) -> Entry:
     """This machine as a chip of those peaks; `how` says how they were measured."""
+    widened = f"weights in BF16 are widened and multiplied in FP32, {how}"
     figures = (
         _figure("memory", memory_bytes, SIZE, "gb", "what the operating system reports"),
         _figure("memory_bandwidth", bytes_per_s, BANDWIDTH, "gb_per_s", how),
         _figure("fp32_dense", flop_per_s, COMPUTE, "gflop_per_s", f"FP32 multiply-adds, {how}"),
+        _figure("bf16_dense", flop_per_s, COMPUTE, "gflop_per_s", widened),
         _figure("launch", 0.0, TIME, "us", "a processor calls a function; it launches nothing"),
     )
     return Entry(
@@ -61,7 +69,7 @@ def machine_entry(*, flop_per_s: float, bytes_per_s: float, memory_bytes: float,
         words={"title": "this machine", "maker": "yours"},
         figures={figure.name: figure for figure in figures},
         lists={
-            "precisions": Names(names=("fp32",), status=Status.MEASURED, source=how),
+            "precisions": Names(names=("fp32", "bf16"), status=Status.MEASURED, source=how),
             "kv_precisions": Names(
                 names=("fp32", "bf16"), status=Status.MEASURED, source="what llama.cpp keeps on a processor"
             ),

@@ -103,8 +103,11 @@ def chance_of(figure: Figure) -> str:
 
 
 def drawn_figure(figure: Figure, draw: Draw) -> Figure:
-    """`figure` as it would be if its guess had come out as in `draw`; a fact is itself."""
-    if draw.number is None or not figure.guessed:
+    """`figure` as it would be if its guess had come out as in `draw`; a fact is itself.
+
+    How many chips are joined is no magnitude but a shape: where it is a guess, all draws stand on its mid.
+    """
+    if draw.number is None or not figure.guessed or figure.name.endswith("_chips"):
         return figure
     luck = draw.luck(chance_of(figure))
     assert luck is not None, "the mid is not drawn"
