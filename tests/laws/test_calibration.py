@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from perdure.catalog.figure import Case, Status
 from perdure.catalog.load import load_catalog
 from perdure.errors import CatalogBroken, NotFound
+from perdure.models.batch import Batch, Decode
+from perdure.models.cost import Price
 from perdure.silicon.calibration import calibration_of
 from perdure.silicon.calibration_family import FAMILIES, fitted_table
 from perdure.silicon.calibration_kernels import Kernels
@@ -21,6 +23,7 @@ from perdure.silicon.chip import chip_at
 from perdure.silicon.efficiency import UNCALIBRATED, Timed
 from perdure.silicon.roofline import parts_s
 from perdure.silicon.shapes import Attention, Computation, Elementwise, Experts, Gemm, Message, Shape
+from perdure.twin.deployment_text import parse_deployment
 
 TIMED = ("nvidia-h100", "nvidia-h200", "nvidia-b200", "nvidia-b300", "nvidia-gb200", "nvidia-gb300")
 RECORD = {"chip": "c", "stack": "any", "family": "gemm", "variant": "x", "version": "1"}
@@ -251,6 +254,19 @@ def test_a_cache_in_fp4_borrows_the_kernels_of_fp8(chip_id: str) -> None:
     assert [factor.status for factor in factors] == [Status.MEASURED, Status.ESTIMATE]
     assert factors[1].times.low < factors[1].times.mid < factors[1].times.high
     assert "over an FP8 cache" in factors[1].source
+
+
+def test_a_cache_in_int8_borrows_the_kernels_of_fp8() -> None:
+    """An H200 that keeps keys and values in INT8 takes as long as one in FP8, and says how it is known."""
+    catalog = load_catalog()
+    found: list[Price] = []
+    for kv in ("fp8", "int8"):
+        deployment = parse_deployment(f"h200/qwen3-8b:kv={kv}", catalog)
+        found.append(deployment.instance.price(Batch(decodes=(Decode(context_tokens=8000, count=8),))))
+    over_fp8, over_int8 = found
+    assert over_int8.seconds.mid == over_fp8.seconds.mid == over_fp8.seconds.high
+    assert over_int8.seconds.low <= over_int8.seconds.mid < over_int8.seconds.high
+    assert any("as none over one in INT8 was timed" in factor.source for factor in over_int8.factors)
 
 
 def test_a_mixture_timed_on_a_neighbour_is_borrowed_and_says_so() -> None:

@@ -12,7 +12,7 @@ from perdure.catalog.figure import Case, Figure
 from perdure.models.batch import Batch, Sums
 from perdure.models.memory import Memory, memory_of, stage_share
 from perdure.models.operations import Lowering
-from perdure.silicon.efficiency import UNCALIBRATED, Efficiency, Factor
+from perdure.silicon.efficiency import UNCALIBRATED, Borrowing, Efficiency, Factor
 from perdure.silicon.energy import Electricity, energy_j
 from perdure.silicon.price import Machine, Rating, rate
 from perdure.silicon.price_machine import Hardware
@@ -122,12 +122,20 @@ class Instance:
         """Its operations with their efficiency, to be priced for every draw of the guesses."""
         chip = self.hardware.mid.chip
         chip.check_kv_precision(self.lowering.precision.kv)
-        return rate(self.lowering.operations(sums), chip, self.efficiency)
+        return rate(self.lowering.operations(sums), chip, self.calibration)
 
     def memory(self, batch: Batch) -> Memory:
         """What `batch` needs on the fullest chip; a guessed size of memory counts at its least."""
         figure = self.hardware.chip.figure("memory_bytes")
         return memory_of(self.lowering, batch, available_bytes=figure.at(Case.WORST))
+
+    @cached_property
+    def calibration(self) -> Efficiency:
+        """Its efficiency. Nobody timed attention over a cache in INT8: kernels over FP8 stand for it."""
+        if self.lowering.precision.kv != "int8":
+            return self.efficiency
+        reason = "borrowed from kernels over an FP8 cache, as none over one in INT8 was timed"
+        return Borrowing(lender=self.efficiency, family="attention_decode", reason=reason)
 
     @property
     def figures(self) -> tuple[Figure, ...]:

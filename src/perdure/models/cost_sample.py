@@ -71,7 +71,7 @@ class Sample:
         return self._rate(()).software(draw).software_s
 
     def _rate(self, operations: Iterable[Operation]) -> Rating:
-        return rate(operations, self._instance.hardware.mid.chip, self._instance.efficiency)
+        return rate(operations, self._instance.hardware.mid.chip, self._instance.calibration)
 
     @cached_property
     def _by_tokens(self) -> list[Rating]:

@@ -16,6 +16,8 @@ from perdure.silicon.calibration_software import Software, software_of
 from perdure.silicon.chip import Chip
 from perdure.silicon.collectives import stream_s
 from perdure.silicon.efficiency import (
+    BORROWED_HIGH,
+    BORROWED_LOW,
     BOUND_TIMES,
     BOUND_TIMES_OTHER,
     UNCALIBRATED,
@@ -39,7 +41,6 @@ FAR_OCTAVES_MAX = 3.0
 # Weights or a cache in a format whose kernels were not timed: around the factor of kernels of the same shape
 # in the next larger format, as they unpack what they read. At worst all that those take beyond their floor is
 # fixed, whatever the bytes.
-LENT_LOW, LENT_HIGH = 0.9, 1.8
 # Where a chip has no timing of a kind of kernel at all.
 UNTIMED = Range(low=1.1, mid=1.5, high=2.5)
 
@@ -85,7 +86,7 @@ class Calibrated:
         if timing.lender is None:
             return self._own(times, timing, timed, added_s)
         fixed = 1.0 + (timed.seconds - max(timed.flow_s, timed.fetch_s)) / floor_s
-        return self._lent(times, max(times * LENT_HIGH, fixed), timing, timed, added_s)
+        return self._lent(times, max(times * BORROWED_HIGH, fixed), timing, timed, added_s)
 
     def _timing(self, shape: Shape) -> Timing | None:
         """The timing of `shape`; None where the chip that was timed has not its arithmetic either."""
@@ -137,7 +138,7 @@ class Calibrated:
 
     def _lent(self, times: float, high: float, timing: Timing, timed: Timed, added_s: float) -> Factor:
         """The factor of the same kernel over another format."""
-        low = times * LENT_LOW
+        low = times * BORROWED_LOW
         if self.relative is not None:
             low, high = low * self.relative.low, high * self.relative.high
         reason = f"borrowed from {timing.lent}: {_source(timing)}"

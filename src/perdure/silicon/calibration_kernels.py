@@ -110,8 +110,10 @@ class Kernels:
         return self._grouped(shape)
 
     def _latent_decode(self, shape: Attention) -> Timing | None:
-        table = self._first("latent_decode", _kv_names(shape))
-        return _timing(table, shape.query_heads, shape.sequences, _each(shape.context_tokens, shape))
+        names = _kv_names(shape)
+        table = self._first("latent_decode", names)
+        sizes = (shape.query_heads, shape.sequences, _each(shape.context_tokens, shape))
+        return _timing(table, *sizes, far=_beside(table, names[0]))
 
     def _expanded_prefill(self, shape: Attention) -> Timing | None:
         table = self._first("latent_prefill", ("bfloat16", "fp8"))
@@ -126,10 +128,11 @@ class Kernels:
             table = self._first("attention_decode", names)
             sizes = (shape.sequences * shape.kv_heads, _each(shape.context_tokens, shape))
         else:
-            table = self._first("attention_prefill", tuple(f"bfloat16/{width}/{w}" for w in (window, 0)))
+            names = tuple(f"bfloat16/{width}/{w}" for w in (window, 0))
+            table = self._first("attention_prefill", names)
             length = _each(shape.new_tokens, shape) if window else _whole_prompt(shape)
             sizes = (shape.sequences * shape.query_heads, length)
-        return _timing(table, *sizes, far=far)
+        return _timing(table, *sizes, far=far + _beside(table, names[0]))
 
     def _experts(self, shape: Experts) -> Timing | None:
         """The same mixture in the same split; else the nearest one, in proportion to what it holds."""
@@ -137,8 +140,9 @@ class Kernels:
         names = _EXPERTS.get(shape.weights, ())
         table = self._first("moe", tuple(f"{n}/{size}/tp{shape.moe_tp}/ep{shape.ep}" for n in names))
         if table is not None:
-            other_scale = names[0].startswith("fp8") and _dtype(table.table.variant) != names[0]
-            return _timing(table, shape.tokens, far=BORROWED_FAR if other_scale else 0.0)
+            # MXFP4 was timed in what a chip multiplies it in; FP8 with scales of another grain is borrowed.
+            far = _beside(table, f"{names[0]}/") if names[0].startswith("fp8") else 0.0
+            return _timing(table, shape.tokens, far=far)
         near = [other for other in _mixtures(self.chip) if _dtype(other[0]) in names]
         if not near:
             return None
@@ -174,6 +178,11 @@ def _timing(found: Fitted | None, *sizes: float, far: float = 0.0) -> Timing | N
         return None
     borrowed = BORROWED_FAR if found.borrowed else 0.0
     return Timing(seconds=found.table.seconds(*sizes), table=found.table, far=far + borrowed)
+
+
+def _beside(found: Fitted | None, wanted: str) -> float:
+    """How far a table is from the format or window that was `wanted`, where another stands for it."""
+    return BORROWED_FAR if found and not found.table.variant.startswith(wanted) else 0.0
 
 
 def _narrow(window_tokens: int | None) -> bool:

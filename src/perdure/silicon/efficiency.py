@@ -1,7 +1,7 @@
 """How calibration enters a price: how many times its floor an operation takes, and who measured that."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Protocol
 
@@ -15,6 +15,8 @@ from perdure.silicon.shapes import Shape
 # peaks.
 BOUND_TIMES: Mapping[str, float] = MappingProxyType({"bf16": 1.35, "fp8": 1.7, "fp4": 2.5})
 BOUND_TIMES_OTHER = 1.35
+# How much better or worse kernels may do than those of another format whose timings stand for them.
+BORROWED_LOW, BORROWED_HIGH = 0.9, 1.8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +95,38 @@ class Efficiency(Protocol):
     def factor(self, shape: Shape, chip: Chip) -> Factor: ...
 
     def step(self, chip: Chip) -> Factor: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Borrowing:
+    """`lender`, whose timings of the kernels of `family` stand for kernels in a format that nobody timed."""
+
+    lender: Efficiency
+    family: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        """That of the lender."""
+        return self.lender.name
+
+    def factor(self, shape: Shape, chip: Chip) -> Factor:
+        """The lender's; what was measured there is an estimate here."""
+        found = self.lender.factor(shape, chip)
+        if shape.family != self.family or found.status is not Status.MEASURED:
+            return found
+        mid = found.times.mid
+        return replace(
+            found,
+            times=Range(low=max(1.0, mid * BORROWED_LOW), mid=mid, high=mid * BORROWED_HIGH),
+            status=Status.ESTIMATE,
+            source=f"{self.reason}: {found.source}",
+            chance=f"efficiency/{chip.name}",
+        )
+
+    def step(self, chip: Chip) -> Factor:
+        """The lender's."""
+        return self.lender.step(chip)
 
 
 class Roofline:
