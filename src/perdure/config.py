@@ -4,6 +4,7 @@ Read once at the edge of a process, passed down as a frozen value.
 """
 
 import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,16 @@ class Places:
         return self.data_dir / "traces"
 
     @property
+    def compiled_dir(self) -> Path:
+        """What numba compiled, one folder for each state of the sources."""
+        return self.cache_dir / "compiled"
+
+    @property
+    def tables_dir(self) -> Path:
+        """Sampled tables of the cost model, by what they were sampled from."""
+        return self.cache_dir / "tables"
+
+    @property
     def models_dir(self) -> Path:
         """Model files, each checked by its hash."""
         return self.cache_dir / "models"
@@ -70,6 +81,21 @@ def read_places(environ: Mapping[str, str] = os.environ) -> Places:
         data_dir=Path(environ.get("XDG_DATA_HOME") or user / ".local" / "share") / "perdure",
         config_dir=Path(environ.get("XDG_CONFIG_HOME") or user / ".config") / "perdure",
     )
+
+
+def writable_folder(folder: Path) -> Path:
+    """`folder`, made if it is missing; where nothing can be written there, one of this user's that can be."""
+    try:
+        private_folder(folder)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    except OSError:
+        pass
+    elsewhere = Path(tempfile.gettempdir()) / f"perdure-{os.getuid()}" / folder.name
+    private_folder(elsewhere)
+    if elsewhere.stat().st_uid != os.getuid():
+        raise BadRequest(f"{elsewhere} belongs to somebody else; set PERDURE_HOME to a folder of yours")
+    return elsewhere
 
 
 def private_folder(folder: Path) -> None:

@@ -4,6 +4,7 @@ Quantities carry their unit in the name; these types carry it to the type checke
 where we parse and where we print, nowhere else.
 """
 
+import re
 from typing import NewType
 
 Seconds = NewType("Seconds", float)
@@ -15,6 +16,13 @@ KIB = 1024
 MIB = 1024 * KIB
 GIB = 1024 * MIB
 
+_UNITS = {
+    "b": 1.0,
+    **{f"{name}b": 1000.0**power for power, name in enumerate("kmgt", start=1)},
+    **{f"{name}ib": 1024.0**power for power, name in enumerate("kmgt", start=1)},
+}
+_SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>b|[kmgt]i?b)", re.IGNORECASE)
+
 
 def bytes_text(size_bytes: float) -> str:
     """`size_bytes` for a person: `98.4 MB`, decimal units as disks and networks count them."""
@@ -24,6 +32,14 @@ def bytes_text(size_bytes: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     raise AssertionError("unreachable: TB ends the loop")
+
+
+def read_bytes(text: str) -> float | None:
+    """What `bytes_text` writes, and binary units: `64GB`, `1.5 TB`, `512MiB`; None where it is no size."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        return None
+    return float(found["number"]) * _UNITS[found["unit"].lower()]
 
 
 def seconds_text(seconds: float) -> str:

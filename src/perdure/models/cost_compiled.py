@@ -5,12 +5,12 @@ here may be called from other compiled code. Importing this module imports numba
 """
 
 import math
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
+from perdure.compiling import compiled
 from perdure.models.batch import Sums
 from perdure.models.cost_table import CostTable
 from perdure.silicon.table import Surface
@@ -25,8 +25,6 @@ BY_TOKENS, BY_ALL_TOKENS, BY_HEAD_ROWS, BY_DECODES, BY_PROMPT_TOKENS, LINES = ra
 OF_SEQUENCES, OF_CONTEXT, OF_NEW, OF_CACHED = range(LINES, LINES + 4)
 # Of a grid: where whole numbers end, how places are counted beyond, and the last cell.
 DENSE, OFFSET, PER_OCTAVE, LAST = range(4)
-
-compiled = cast(Any, njit)(cache=True, nogil=True)
 
 
 class CompiledTable(NamedTuple):
@@ -125,8 +123,8 @@ def fitting_steps(first_s: float, rise_s: float, length: int, budget_s: float) -
 def prompt_seconds(table: CompiledTable, new_tokens: float, cached_tokens: float) -> float:
     """What one prompt does by itself: to be added up over the prompts of a rank, into `PROMPTS_S`."""
     grids, prompts = table.grids, table.prompts
-    row = cell_of(grids, OF_NEW, new_tokens) * (grids[OF_CACHED, LAST] + 1)
-    cell = row + cell_of(grids, OF_CACHED, cached_tokens)
+    row = cell_of(grids, np.int64(OF_NEW), float(new_tokens)) * (grids[OF_CACHED, LAST] + 1)
+    cell = row + cell_of(grids, np.int64(OF_CACHED), float(cached_tokens))
     part = prompts[cell, 2] + prompts[cell, 3] * new_tokens
     return float(new_tokens * (prompts[cell, 0] + prompts[cell, 1] * new_tokens + part * cached_tokens))
 
@@ -136,8 +134,8 @@ def sight_line(table: CompiledTable, sums: Floats, span: int) -> tuple[float, fl
     """What decodes spend in one span, how much more for each entry read, and entries until that changes."""
     grids, decode, count = table.grids, table.decode, sums[SEQUENCES]
     mean = sums[READS + span] / count
-    cell, last = cell_of(grids, OF_CONTEXT, mean), grids[OF_CONTEXT, LAST]
-    place = cell_of(grids, OF_SEQUENCES, count) * (last + 1) + cell
+    cell, last = cell_of(grids, np.int64(OF_CONTEXT), mean), grids[OF_CONTEXT, LAST]
+    place = cell_of(grids, np.int64(OF_SEQUENCES), count) * (last + 1) + cell
     part = decode[span, place, 2] + decode[span, place, 3] * count
     seconds = decode[span, place, 0] + decode[span, place, 1] * count + part * mean
     room = math.inf if cell == last else (table.context_knots[cell + 1] - mean) * count
@@ -148,13 +146,13 @@ def sight_line(table: CompiledTable, sums: Floats, span: int) -> tuple[float, fl
 def fixed_seconds(table: CompiledTable, sums: Floats) -> float:
     """What does not depend on the contexts of decodes."""
     grids, lines = table.grids, table.lines
-    total_s = table.software_s + line_at(grids, lines, BY_TOKENS, sums[TOKENS])
-    total_s += line_at(grids, lines, BY_ALL_TOKENS, sums[ALL_TOKENS])
-    total_s += line_at(grids, lines, BY_HEAD_ROWS, sums[HEAD_ROWS])
+    total_s = table.software_s + line_at(grids, lines, np.int64(BY_TOKENS), sums[TOKENS])
+    total_s += line_at(grids, lines, np.int64(BY_ALL_TOKENS), sums[ALL_TOKENS])
+    total_s += line_at(grids, lines, np.int64(BY_HEAD_ROWS), sums[HEAD_ROWS])
     if sums[PROMPT_TOKENS] > 0.0:
-        total_s += line_at(grids, lines, BY_PROMPT_TOKENS, sums[PROMPT_TOKENS]) + sums[PROMPTS_S]
+        total_s += line_at(grids, lines, np.int64(BY_PROMPT_TOKENS), sums[PROMPT_TOKENS]) + sums[PROMPTS_S]
     if sums[SEQUENCES] > 0.0:
-        total_s += line_at(grids, lines, BY_DECODES, sums[SEQUENCES])
+        total_s += line_at(grids, lines, np.int64(BY_DECODES), sums[SEQUENCES])
     return total_s
 
 

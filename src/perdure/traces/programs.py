@@ -42,7 +42,8 @@ class Programs:
                     compacted or edited); of a session's first turn: `prefix_tokens` again, or 0
     new_tokens      of the prompt after those
     output_tokens   of the answer, which joins the context
-    gap_s           from the answer before (of a first turn: from the session's start) until this call
+    gap_s           from the answer before (of a first turn: from the session's start; of one that waits for
+                    other sessions: from the end of the last of them, if that is later) until this call
     tool            whether that gap was a tool's; otherwise a person's, or a pause
     attempts        how often the tool ran, each taking `gap_s`, until it succeeded; 1 where it never failed
     """
@@ -113,6 +114,9 @@ def check_programs(programs: Programs) -> Programs:
     assert len(programs.first_turn) == len(programs.program) + 1
     if not len(programs.new_tokens):
         raise BadRequest("the workload holds no call; a session has at least one turn")
+    empty = np.setdiff1d(np.arange(len(programs.arrival_s)), programs.program)
+    if len(empty):
+        raise BadRequest(f"program {int(empty[0])} of the workload has no session")
     sessions = np.arange(len(programs.program))
     context = _context_before(programs)
     _refuse(programs.arrival_s < 0, "program", "arrives before the start")

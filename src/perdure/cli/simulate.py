@@ -1,0 +1,199 @@
+"""`perdure simulate`: what a fleet would do with a workload, call by call."""
+
+import argparse
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import orjson
+
+from perdure.clock import Clock, SystemClock
+from perdure.config import read_places
+from perdure.errors import BadRequest
+from perdure.scheduling.policies import KINDS, Kind, bundle, lacking
+from perdure.scheduling.policy_file import Chosen, choose_policy
+from perdure.silicon.price_rent import typed_rents
+from perdure.traces.programs import Programs, check_programs
+from perdure.traces.workload_text import parse_workload
+from perdure.twin.kernel_arrays import World
+from perdure.twin.run import DRAWS_MIN, read_pools
+from perdure.twin.run import run as run_twin
+from perdure.twin.run_json import run_json
+from perdure.twin.run_text import run_text
+from perdure.twin.simulate import Policies
+from perdure.twin.world import Options
+
+# What a stock vLLM can be told from outside: by whoever holds the queue before it.
+ENGINE = ("order", "place", "admit", "salt")
+THREADS_MAX = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What can be typed after `perdure simulate`."""
+    parser.epilog = (
+        "Example: perdure simulate --workload agents:programs=200,hours=2 --on h200x8/qwen3-32b:tp=2 "
+        "--place soft_affinity. docs/workloads.md says what workloads can be written, docs/policies.md what "
+        "policies there are."
+    )
+    parser.add_argument(
+        "--workload",
+        required=True,
+        metavar="W",
+        help="a file of recorded calls in any known format, or synthetic:KEY=VALUE,.. or agents:KEY=VALUE,..",
+    )
+    parser.add_argument(
+        "--on",
+        required=True,
+        metavar="DEPLOYMENT",
+        help="HARDWARE/MODEL[:tp=N,replicas=N,..]; several pools are joined by +",
+    )
+    parser.add_argument("--policy", metavar="NAME", default="stock", help="all four decisions at once")
+    for kind, what in (
+        ("admit", "which programs are active"),
+        ("order", "which waiting call goes first"),
+        ("place", "to which replica a call goes"),
+        ("retain", "what happens to a session's KV between its calls"),
+    ):
+        parser.add_argument(f"--{kind}", metavar="NAME|FILE:FUNCTION", help=what)
+    parser.add_argument(
+        "--hypothetical",
+        action="store_true",
+        help="allow policies that need more than a stock vLLM can do, and mark the result",
+    )
+    parser.add_argument("--fair", action="store_true", help="the tenant that had least goes first")
+    parser.add_argument("--tools", type=int, metavar="N", help="workers for tools (default: no limit)")
+    parser.add_argument(
+        "--event-lag",
+        type=float,
+        default=0.1,
+        metavar="S",
+        help="seconds until the router hears what an engine evicted; less than 0: it never hears (0.1)",
+    )
+    parser.add_argument(
+        "--price", action="append", default=[], metavar="CHIP=LOW..HIGH", help="rent of a chip for an hour, $"
+    )
+    parser.add_argument(
+        "--draws",
+        type=int,
+        default=DRAWS_MIN,
+        metavar="N",
+        help=f"joint draws of guessed figures, from {DRAWS_MIN} ({DRAWS_MIN}); 0: no ranges, and said so",
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="draws run at once (1)")
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of generated workloads (0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Simulate, and print what came out."""
+    clock = SystemClock()
+    begun_s = clock.monotonic_s()
+    policies, chosen = _policies(arguments)
+    programs = check_programs(
+        parse_workload(arguments.workload, rng_seed=arguments.seed, read_file=_read_file)
+    )
+    rents = typed_rents(arguments.price)
+    pools = read_pools(arguments.on, rents=rents, folder=read_places().tables_dir)
+    progress = _Progress(programs, clock)
+    ran = run_twin(
+        programs,
+        pools,
+        policies,
+        _options(arguments, policies),
+        draws=arguments.draws,
+        threads=_threads(arguments.threads),
+        clock=clock,
+        on_progress=progress,
+        on_draw=progress.draw,
+    )
+    progress.clear()
+    ended_s = clock.monotonic_s()
+    hypothetical = [one.name for one in chosen if lacking(one.kind, one.name, ENGINE)]
+    facts = {
+        "workload": arguments.workload,
+        "on": arguments.on,
+        "policies": {one.kind: one.name for one in chosen},
+        "hypothetical": hypothetical,
+        "seed": arguments.seed,
+        "wall_s": ended_s - begun_s,
+        "kernel_s": ran.kernel_s,
+        "draws": arguments.draws if any(pool.draws for pool in pools) else 0,
+        "guessed": any(pool.draws for pool in pools),
+    }
+    if arguments.json:
+        sys.stdout.buffer.write(orjson.dumps(run_json(ran, facts), option=orjson.OPT_INDENT_2) + b"\n")
+    else:
+        sys.stdout.write(run_text(ran, facts))
+    return 0
+
+
+def _policies(arguments: argparse.Namespace) -> tuple[Policies, list[Chosen]]:
+    """The policies that were named one by one, and of the bundle the others."""
+    together = bundle(arguments.policy)
+    chosen: list[Chosen] = []
+    for kind in KINDS:
+        text: str = getattr(arguments, kind) or getattr(together, kind)
+        one = choose_policy(kind, text)
+        missing = lacking(kind, one.name, ENGINE)
+        if missing and not arguments.hypothetical:
+            raise BadRequest(
+                f"--{kind} {text} needs an engine that can {', '.join(missing)}, and a stock vLLM cannot be "
+                "told to; add --hypothetical to see what it would bring",
+                param=kind,
+            )
+        chosen.append(one)
+    by_kind: dict[Kind, Chosen] = {one.kind: one for one in chosen}
+    return Policies(**{kind: by_kind[kind].function for kind in KINDS}), chosen
+
+
+def _options(arguments: argparse.Namespace, policies: Policies) -> Options:
+    if arguments.tools is not None and arguments.tools < 1:
+        raise BadRequest(f"--tools {arguments.tools}: at least one worker", param="tools")
+    return Options(
+        fair=arguments.fair,
+        tools=arguments.tools,
+        belief_lag_s=arguments.event_lag if arguments.event_lag >= 0 else None,
+        first_come=policies.first_come,
+        asks_admit=policies.asks_admit,
+        asks_retain=policies.asks_retain,
+    )
+
+
+def _threads(threads: int) -> int:
+    if not 1 <= threads <= THREADS_MAX:
+        raise BadRequest(f"--threads {threads}: from 1 to {THREADS_MAX}", param="threads")
+    return threads
+
+
+def _read_file(text: str) -> Programs:
+    # Only a file needs the readers of files, which take a tenth of a second to import.
+    return import_module("perdure.traces.workload").read_workload(Path(text))[0]
+
+
+class _Progress:
+    """One line on a terminal's standard error, now and then."""
+
+    def __init__(self, programs: Programs, clock: Clock) -> None:
+        self._turns = len(programs.new_tokens)
+        self._clock = clock
+        self._shows = sys.stderr.isatty()
+        self._draws = 0
+
+    def __call__(self, world: World) -> None:
+        done = int(world.clock[0].finished_turns)
+        self._print(f"{done:,} of {self._turns:,} calls, simulated {world.clock[0].now_s:,.0f} s")
+
+    def draw(self, number: int) -> None:
+        """One draw more is done."""
+        self._draws += 1
+        self._print(f"{self._draws} draws of guessed figures")
+
+    def clear(self) -> None:
+        """Leave no line behind."""
+        if self._shows:
+            sys.stderr.write("\r\033[K")
+
+    def _print(self, text: str) -> None:
+        if self._shows:
+            sys.stderr.write(f"\r\033[K{text}")
+            sys.stderr.flush()

@@ -1,0 +1,124 @@
+"""What the twin knows of one pool: replicas of one model on hardware, as numbers in draw after draw."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from perdure.models.cost_compiled import CompiledTable, Floats
+from perdure.silicon.ranges import Range
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """Memory below HBM that holds KV.
+
+    size_bytes  of each replica; of a shared one, of all together
+    shared      whether one such memory serves all replicas of the pool, rather than each its own
+    """
+
+    name: str
+    size_bytes: float
+    read_bytes_per_s: float
+    write_bytes_per_s: float
+    latency_s: float
+    shared: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """How a vLLM-like engine is set, per replica.
+
+    sequences_max     calls that run at once; batch_tokens_max: tokens of one batch (the chunk of a prompt)
+    block_tokens      of one block of KV
+    step_s            what calibration adds to every step beyond the cost model's own software time
+    """
+
+    sequences_max: int
+    batch_tokens_max: int
+    block_tokens: int = 16
+    step_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """Watts of one replica in one draw: at idle, and what being as busy as can be adds."""
+
+    idle_w: float
+    busy_w: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What batches of one instance cost in one draw of the guesses.
+
+    prefill_s_per_token   of a short prompt; prefill_s_per_token2: what each token squared adds
+    decode_s_per_token    of one sequence in a batch of some
+    power                 None where the chip's is not known
+    """
+
+    table: CompiledTable
+    prefill_s_per_token: float
+    prefill_s_per_token2: float
+    decode_s_per_token: float
+    power: Power | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """One kind of number that the result rests on: how many figures, how sure, and who says so."""
+
+    what: str
+    status: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """Replicas of one model, all alike.
+
+    name              as it was written; `model` the id, `hardware` what people call it
+    chips             of one replica
+    spans             [span, (limit of entries, tokens to an entry)]
+    kv_tokens         that one replica holds; sequence_tokens: what a running call takes beside its context
+    window_tokens     the most that one context may have
+    draws             costs in each draw; none where nothing is guessed
+    busy_share        [sequences, context] and [tokens, context] how busy chips are, by powers of two
+    """
+
+    name: str
+    model: str
+    hardware: str
+    chips: int
+    replicas: int
+    ranks: int
+    engine: Engine
+    spans: Floats
+    kv_tokens: int
+    kv_bytes_per_token: float
+    sequence_tokens: int
+    window_tokens: int
+    mid: Costs
+    draws: tuple[Costs, ...]
+    busy_share: Floats
+    mixed_share: Floats
+    usd_per_chip_h: Range | None
+    usd_per_j: Range | None
+    tiers: tuple[Tier, ...] = ()
+    provenance: tuple[Provenance, ...] = ()
+
+    @property
+    def kv_blocks(self) -> int:
+        """Blocks of one replica's HBM."""
+        return self.kv_tokens // self.engine.block_tokens
+
+    @property
+    def sequence_blocks(self) -> int:
+        """Blocks that a running call takes beside its context."""
+        return -(-self.sequence_tokens // self.engine.block_tokens)
+
+
+def same_pool(one: Pool, other: Pool) -> bool:
+    """Whether two pools are the same numbers."""
+    return one.name == other.name and all(
+        np.array_equal(mine, theirs) for mine, theirs in zip(one.mid.table, other.mid.table, strict=True)
+    )
