@@ -5,74 +5,40 @@ fitted to rows of other hardware; fitted to one card's run and judged on another
 itself, which shows what is left to the kernels and to the model of the scheduler.
 """
 
-import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
+
+import numpy as np
 
 from perdure.catalog.load import load_catalog
 from perdure.errors import BadRequest
 from perdure.models.batch import Batch, Decode, sums_of
-from perdure.models.cost import Instance
+from perdure.models.cost_compiled import arrays_of
 from perdure.models.cost_sample import Sample
-from perdure.models.cost_table import Limits
-from perdure.rng import seeded
+from perdure.models.cost_table import CostTable, Limits
+from perdure.scheduling.policies import named
 from perdure.silicon.calibration_profile import Profiled
+from perdure.traces.programs import Programs
+from perdure.twin.deployment import Deployment
 from perdure.twin.deployment_text import parse_deployment
 from perdure.twin.measured_run import MeasuredRun
+from perdure.twin.pool import Engine, Pool
+from perdure.twin.pool_build import pool_of
 from perdure.twin.reference import Call, EngineSettings, Replay, replay
+from perdure.twin.simulate import Policies, simulate
+from perdure.twin.validate_twin_figures import METRICS, Overhead, RunScore, Times, figures_of, p99_of
+from perdure.twin.world import Options, lay_out
 
 CARDS = {"RTX4090": "rtx-4090", "RTXPRO6000": "rtx-pro-6000"}
-METRICS = ("ttft_s", "tpot_s", "e2e_s")
-SHARES = {"p50": 0.5, "p90": 0.9}
-TARGET_APE = 0.10
-BOOTSTRAPS = 400
-CONFIDENCE = 0.95
 # What software takes for each sequence of a step: what a fit chooses from.
 SEQUENCE_US = (0, 5, 10, 15, 20, 25, 30)
-
-Times = Mapping[str, Sequence[float]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overhead:
-    """What software adds to a step: `step_s` whatever is in it, `sequence_s` for each of its sequences.
-
-    fitted_to  the run that it was fitted to; None as shipped
-    """
-
-    step_s: float
-    sequence_s: float
-    fitted_to: str | None
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunScore:
-    """One run under one overhead.
-
-    measured  seconds, by metric and figure such as `ttft_s.p90`
-    errors    the twin's over the measured ones, less 1
-    p99       of the 99th percentile: the error, and where it lies in 95 % of resampled sets of the requests
-    """
-
-    run: str
-    overhead: Overhead
-    steps: int
-    preemptions: int
-    measured: Mapping[str, float]
-    errors: Mapping[str, float]
-    p99: Mapping[str, tuple[float, float, float]]
-
-    @property
-    def worst_ape(self) -> float:
-        """The largest error of a mean, median or 90th percentile, without its sign."""
-        return max(map(abs, self.errors.values()))
-
-    @property
-    def mean_ape(self) -> float:
-        """Their mean."""
-        return statistics.mean(map(abs, self.errors.values()))
+FIRST_COME = Policies(
+    order=named("order", "fcfs"),
+    place=named("place", "least_load"),
+    admit=named("admit", "all"),
+    retain=named("retain", "lru"),
+)
 
 
 class Judge:
@@ -105,28 +71,34 @@ class Judge:
         return min(tried, key=lambda overhead: self.score(overhead).mean_ape)
 
     def score(self, overhead: Overhead) -> RunScore:
-        """The run replayed under `overhead`."""
-        done = self.replay(overhead)
-        twin, measured = self._replayed(done), self._measured
+        """The run simulated under `overhead`."""
+        twin, preemptions = self.simulate(overhead)
+        measured = figures_of(self.measured)
         return RunScore(
             run=self.run.id,
             overhead=overhead,
-            steps=len(done.steps),
-            preemptions=sum(outcome.preemptions for outcome in done.outcomes),
-            measured=_figures(measured),
-            errors={name: figure / _figures(measured)[name] - 1 for name, figure in _figures(twin).items()},
-            p99={metric: _p99(twin[metric], measured[metric]) for metric in METRICS},
+            preemptions=preemptions,
+            measured=measured,
+            errors={name: figure / measured[name] - 1 for name, figure in figures_of(twin).items()},
+            p99={metric: p99_of(twin[metric], self.measured[metric]) for metric in METRICS},
         )
 
-    def replay(self, overhead: Overhead) -> Replay:
-        """The run's requests through the block-exact engine."""
-        software = replace(self._efficiency.software, step_s=overhead.step_s, sequence_s=overhead.sequence_s)
-        instance = replace(self._instance, efficiency=replace(self._efficiency, software=software))
-        limits = Limits(tokens=self.run.batch_tokens_max, sequences=self.run.sequences_max)
-        table = Sample(instance, limits).table()
-        return replay(
+    def simulate(self, overhead: Overhead) -> tuple[Times, int]:
+        """The run's requests through the twin: their times, and how often one was set back."""
+        table = arrays_of(self._table(overhead))
+        pool = replace(self._pool, mid=replace(self._pool.mid, table=table))
+        world = simulate(lay_out(self._programs, [pool]), FIRST_COME, Options())
+        turns: list[tuple[float, float]] = world.turns[["first_s", "ended_s"]].tolist()
+        preemptions: int = world.replicas["preemptions"].sum().item()
+        return self._times(turns), preemptions
+
+    def replay(self, overhead: Overhead) -> Times:
+        """The same through the block-exact reference."""
+        table = self._table(overhead)
+        done = replay(
             self._calls, self.settings, lambda batch: table.seconds(sums_of(batch, table.spans, table.ranks))
         )
+        return self._times(_ends(done))
 
     @cached_property
     def settings(self) -> EngineSettings:
@@ -139,25 +111,72 @@ class Judge:
         )
 
     @cached_property
-    def _instance(self) -> Instance:
-        return parse_deployment(f"{CARDS[self.run.card]}/{self.run.model.lower()}", load_catalog()).instance
+    def _deployment(self) -> Deployment:
+        return parse_deployment(f"{CARDS[self.run.card]}/{self.run.model.lower()}", load_catalog())
 
     @property
     def _efficiency(self) -> Profiled:
-        efficiency = self._instance.efficiency
+        efficiency = self._deployment.efficiency
         assert isinstance(efficiency, Profiled), "cards of measured runs are profiled"
         return efficiency
 
+    @cached_property
+    def _pool(self) -> Pool:
+        engine = Engine(
+            sequences_max=self.run.sequences_max,
+            batch_tokens_max=self.run.batch_tokens_max,
+            block_tokens=self.run.block_tokens,
+        )
+        pool = pool_of(self._deployment, name=self.run.id, replicas=1, engine=engine)
+        # One block is the null block, which holds nothing.
+        return replace(pool, kv_tokens=(self.settings.kv_blocks - 1) * self.run.block_tokens)
+
+    def _table(self, overhead: Overhead) -> CostTable:
+        """What steps take when software adds `overhead`."""
+        software = replace(self._efficiency.software, step_s=overhead.step_s, sequence_s=overhead.sequence_s)
+        efficiency = replace(self._efficiency, software=software)
+        limits = Limits(tokens=self.run.batch_tokens_max, sequences=self.run.sequences_max)
+        return Sample(replace(self._deployment.instance, efficiency=efficiency), limits).table()
+
     def _blocks(self) -> int:
         one, two = (
-            self._instance.memory(Batch(decodes=(Decode(context_tokens=self.run.block_tokens * count),)))
+            self._deployment.instance.memory(
+                Batch(decodes=(Decode(context_tokens=self.run.block_tokens * count),))
+            )
             for count in (1, 2)
         )
         return int(one.free_bytes / (two.needed_bytes - one.needed_bytes))
 
     @property
+    def _programs(self) -> Programs:
+        """Each request is a program of its own. The run does not say what prompts have in common: nothing."""
+        calls = self.run.calls
+        none, never = np.zeros(len(calls), dtype=np.int64), np.zeros(len(calls), dtype=np.bool_)
+        return Programs(
+            models=(self._deployment.model.short_id,),
+            arrival_s=np.array([call.arrived_s for call in calls]),
+            tenant=none,
+            program=np.arange(len(calls)),
+            model=none,
+            forked=never,
+            parent=none,
+            fork_turn=none,
+            joined=never,
+            join_turn=none,
+            prefixed=never,
+            prefix_session=none,
+            prefix_tokens=none,
+            first_turn=np.arange(len(calls) + 1),
+            kept_tokens=none,
+            new_tokens=np.array([call.prompt_tokens for call in calls]),
+            output_tokens=np.array([call.output_tokens for call in calls]),
+            gap_s=np.zeros(len(calls)),
+            tool=never,
+            attempts=none + 1,
+        )
+
+    @property
     def _calls(self) -> list[Call]:
-        """Prompts share nothing: the run does not say what they were."""
         starts, calls = 0, list[Call]()
         for call in self.run.calls:
             tokens = call.prompt_tokens + call.output_tokens
@@ -167,16 +186,9 @@ class Judge:
         return calls
 
     @cached_property
-    def _measured(self) -> Times:
+    def measured(self) -> Times:
+        """What was measured."""
         return self._times([(call.first_token_s, call.ended_s) for call in self.run.calls])
-
-    def _replayed(self, done: Replay) -> Times:
-        ends: list[tuple[float, float]] = []
-        for outcome in done.outcomes:
-            assert outcome.first_token_s is not None, "every call of a replay is answered"
-            assert outcome.ended_s is not None, "every call of a replay ends"
-            ends.append((outcome.first_token_s, outcome.ended_s))
-        return self._times(ends)
 
     def _times(self, ends: Sequence[tuple[float, float]]) -> Times:
         """TTFT and E2E from a request's arrival; TPOT over the tokens after the first."""
@@ -199,35 +211,10 @@ def score_runs(runs: Sequence[MeasuredRun]) -> list[RunScore]:
     return [judge.score(overhead) for judge in judges for overhead in (judge.shipped, *overheads)]
 
 
-def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which `share` of `values` lie, linear between neighbours."""
-    ordered = sorted(values)
-    place = share * (len(ordered) - 1)
-    low = int(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
-
-
-def _figures(times: Times) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for metric in METRICS:
-        found[f"{metric}.mean"] = statistics.mean(times[metric])
-        found |= {f"{metric}.{name}": quantile(times[metric], share) for name, share in SHARES.items()}
-    return found
-
-
-def _p99(twin: Sequence[float], measured: Sequence[float]) -> tuple[float, float, float]:
-    """Low, value and high of the error of the 99th percentile, by resampling requests, the same in both."""
-
-    def error(places: Sequence[int]) -> float:
-        return (
-            quantile([twin[place] for place in places], 0.99)
-            / quantile([measured[place] for place in places], 0.99)
-            - 1
-        )
-
-    rng = seeded(0, "bootstrap of measured requests")
-    every = range(len(measured))
-    errors = [error(rng.choices(every, k=len(measured))) for _ in range(BOOTSTRAPS)]
-    beside = (1 - CONFIDENCE) / 2
-    return quantile(errors, beside), error(every), quantile(errors, 1 - beside)
+def _ends(done: Replay) -> list[tuple[float, float]]:
+    ends: list[tuple[float, float]] = []
+    for outcome in done.outcomes:
+        assert outcome.first_token_s is not None, "every call of a replay is answered"
+        assert outcome.ended_s is not None, "every call of a replay ends"
+        ends.append((outcome.first_token_s, outcome.ended_s))
+    return ends
