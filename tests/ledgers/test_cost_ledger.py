@@ -128,8 +128,7 @@ def test_a_cache_in_a_format_that_a_chip_lacks_is_refused() -> None:
 def test_memory_of_one_instance() -> None:
     """Ledger: weights and the cache of one sequence; a KV head is copied where chips outnumber heads."""
     alone = memory_of(instance("h200", "qwen3-32b").lowering, decodes(1000), available_bytes=141e9)
-    parameters = 32_762_123_264 - 5120  # the last norm is left out
-    assert alone.weights_bytes == 2 * parameters
+    assert alone.weights_bytes == 2 * 32_762_123_264
     assert alone.kv_bytes == 1000 * 262_144
     assert alone.state_bytes == 0
     assert alone.reserve_bytes == pytest.approx(14.1e9)

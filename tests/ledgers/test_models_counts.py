@@ -4,9 +4,11 @@ import pytest
 
 from perdure.catalog.load import load_catalog
 from perdure.models.architecture import Architecture, architecture_of
+from perdure.models.memory import model_bytes
 from perdure.models.precision import PRECISIONS, find_precision
 
 BF16 = PRECISIONS["bf16"]
+MODELS = load_catalog().entries["models"]
 
 
 def model(name: str) -> Architecture:
@@ -35,7 +37,7 @@ def test_parameters_are_those_of_the_maker(architecture: Architecture, parameter
 def test_the_2_4t_model_weighs_what_its_checkpoint_says() -> None:
     """Ledger: the index of the BF16 checkpoint says 4,892,388,705,238 bytes; the name says 95 B active."""
     qwen = model("qwen3.8-2.4t-a95b")
-    assert qwen.weight_bytes(BF16) == pytest.approx(4_892_388_705_238, rel=1e-5)
+    assert model_bytes(qwen, BF16) == pytest.approx(4_892_388_705_238, rel=1e-5)
     assert qwen.active_parameters == pytest.approx(95e9, rel=0.01)
     assert qwen.layers == 92
 
@@ -67,7 +69,13 @@ def test_linear_state_bytes_per_sequence() -> None:
 
 
 def test_mxfp4_experts_take_four_and_a_quarter_bits() -> None:
-    """Ledger: 32 four-bit numbers and one scale byte; the rest of the model stays at one byte."""
+    """Ledger: 32 four-bit numbers and a scale byte; tables of words in BF16; the rest at a byte or two."""
     qwen = model("qwen3.8-2.4t-a95b")
-    expected = qwen.dense_parameters + qwen.routed_parameters * 4.25 / 8
-    assert qwen.weight_bytes(find_precision("mxfp4-fp8")) == pytest.approx(expected)
+    expected = qwen.dense_parameters + qwen.routed_parameters * 4.25 / 8 + 2 * 248_320 * 8192
+    assert model_bytes(qwen, find_precision("mxfp4-fp8")) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n, e in MODELS.items() if not e.text("stand_in")])
+def test_in_bf16_every_parameter_takes_two_bytes(name: str) -> None:
+    """Ledger: memory is reckoned with all that the parameters add up to, draft layers and norms among it."""
+    assert model_bytes(model(name), BF16) == 2 * model(name).parameters

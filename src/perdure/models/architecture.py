@@ -127,8 +127,10 @@ def _grouped(entry: Entry, counts: _Counts, sliding_window_tokens: int | None) -
         head_channels=counts["head_channels"],
         sliding_window_tokens=sliding_window_tokens,
         query_key_norm=entry.flag("query_key_norm"),
+        query_key_norm_joint=entry.flag("query_key_norm_joint"),
         output_gate=entry.flag("output_gate"),
         bias=entry.flag("attention_bias"),
+        query_bias=entry.flag("query_bias"),
         sinks=entry.flag("attention_sinks"),
     )
 

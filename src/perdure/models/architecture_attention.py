@@ -32,7 +32,10 @@ class GroupedQueryAttention:
     """Heads of queries share heads of keys and values.
 
     sliding_window_tokens  how far it looks back; None for all the way
+    query_key_norm         queries and keys are normed, head by head
+    query_key_norm_joint   all heads of a token together: chips that share the heads add up what each has
     output_gate            the query projection also makes a gate of the same size
+    bias                   of both matrices; query_bias of the first one alone
     sinks                  one learnt number a head, which may take attention without giving any
     """
 
@@ -41,8 +44,10 @@ class GroupedQueryAttention:
     head_channels: int
     sliding_window_tokens: int | None = None
     query_key_norm: bool = False
+    query_key_norm_joint: bool = False
     output_gate: bool = False
     bias: bool = False
+    query_bias: bool = False
     sinks: bool = False
 
     def matrices(self, hidden_channels: int) -> tuple[Matrix, ...]:
@@ -55,7 +60,7 @@ class GroupedQueryAttention:
                 name="query, key, value",
                 inputs=hidden_channels,
                 outputs=made_channels + kv_channels,
-                bias=self.bias,
+                bias=self.bias or self.query_bias,
             ),
             Matrix(
                 name="attention output",
@@ -69,7 +74,8 @@ class GroupedQueryAttention:
     @property
     def vector_parameters(self) -> int:
         """Norms of queries and keys, and sinks."""
-        norms = 2 * self.head_channels if self.query_key_norm else 0
+        heads = self.query_heads + self.kv_heads if self.query_key_norm_joint else 2
+        norms = heads * self.head_channels if self.query_key_norm else 0
         return norms + (self.query_heads if self.sinks else 0)
 
     @property

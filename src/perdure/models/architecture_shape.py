@@ -112,13 +112,6 @@ class Architecture:
         )
         return self.dense_parameters - self.prediction_parameters + experts
 
-    def weight_bytes(self, precision: Precision) -> float:
-        """All weights in memory."""
-        return (
-            self.dense_parameters * precision.weight_bytes
-            + self.routed_parameters * precision.expert_weight_bytes
-        )
-
     def kv_bytes(self, context_tokens: float, precision: Precision) -> float:
         """What one sequence of `context_tokens` keeps, its fixed state apart."""
         return sum(

@@ -8,6 +8,7 @@ from perdure.models.batch import Batch
 from perdure.models.operations import Lowering
 from perdure.models.operations_attention import matrix_shape
 from perdure.models.operations_matrix import Here, cut_gemm
+from perdure.models.precision import Precision
 from perdure.silicon.ranks import busiest
 from perdure.silicon.shapes import ACTIVATION_BYTES
 from perdure.units import bytes_text
@@ -100,7 +101,26 @@ def weights_bytes(lowering: Lowering) -> float:
     # The first stage looks words up, the last one has the head; one stage alone has both.
     tables = 1 if model.tied_embeddings or parallel.pp > 1 else 2
     table_bytes = model.embedding_parameters / parallel.tp * precision.table_bytes
-    return stage_share(model, parallel.pp) * layers + tables * table_bytes
+    rest_bytes = _rest_bytes(model, precision)
+    return stage_share(model, parallel.pp) * layers + tables * table_bytes + rest_bytes
+
+
+def model_bytes(model: Architecture, precision: Precision) -> float:
+    """All weights in `precision`, as one chip with room for them would hold them."""
+    return weights_bytes(Lowering(model=model, precision=precision))
+
+
+def _rest_bytes(model: Architecture, precision: Precision) -> float:
+    """What is in no layer's matrices or norms: joins of draft layers, biases, mixing, the last norm."""
+    hidden, prediction = model.hidden_channels, model.prediction
+    counted = model.embedding_parameters * (1 if model.tied_embeddings else 2)
+    for group in (*model.groups, *((prediction,) if prediction else ())):
+        matrices = (*group.attention.matrices(hidden), *group.feed_forward.matrices(hidden))
+        weights = sum(matrix.inputs * matrix.outputs * matrix.copies for matrix in matrices)
+        routed = group.feed_forward.routed_parameters(hidden)
+        counted += group.count * (weights + routed + group.attention.vector_parameters + 2 * hidden)
+    joins = prediction.count * 2 * hidden**2 if prediction else 0
+    return joins * precision.weight_bytes + (model.parameters - counted - joins) * VECTOR_BYTES
 
 
 def layer_bytes(group: Layers, here: Here) -> float:
