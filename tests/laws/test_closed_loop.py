@@ -39,6 +39,7 @@ def replica(**changes: object) -> Replica:
         mixed=True,
         chunked=True,
         overlapped=True,
+        receive_steps=1,
         prefill_times=1.0,
     )
     return plain._replace(**changes)
@@ -129,6 +130,7 @@ def run(shapes: list[tuple[int, int]], clients: int, **changes: object) -> Reque
     mixed=st.booleans(),
     chunked=st.booleans(),
     overlapped=st.booleans(),
+    receive_steps=st.integers(1, 5),
     served=st.integers(1, 8),
     room_tokens=st.integers(1600, 9000),
 )
@@ -138,6 +140,7 @@ def test_every_request_is_answered_in_the_order_in_which_it_was_sent(
     mixed: bool,
     chunked: bool,
     overlapped: bool,
+    receive_steps: int,
     served: int,
     room_tokens: int,
 ) -> None:
@@ -148,6 +151,7 @@ def test_every_request_is_answered_in_the_order_in_which_it_was_sent(
         mixed=mixed,
         chunked=chunked,
         overlapped=overlapped,
+        receive_steps=receive_steps,
         sequences_max=served,
         room_tokens=float(room_tokens),
     )
@@ -170,3 +174,10 @@ def test_one_client_too_many_waits_for_a_whole_answer() -> None:
     done = run(shapes, 4, sequences_max=3)
     answer_s = float((done.ended_s - done.first_s)[8:].mean())
     assert float((done.first_s - done.sent_s)[8:].mean()) == pytest.approx(answer_s / 3, rel=0.25)
+
+
+def test_looking_seldom_makes_first_tokens_later() -> None:
+    """A server that looks every twenty steps at what came in answers later than one that always looks."""
+    shapes = [(64, 90 + 7 * (number % 5)) for number in range(24)]
+    often, seldom = run(shapes, 4), run(shapes, 4, receive_steps=20)
+    assert (seldom.first_s - seldom.sent_s).mean() > 2 * (often.first_s - often.sent_s).mean()

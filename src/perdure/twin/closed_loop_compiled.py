@@ -40,6 +40,7 @@ class Replica(NamedTuple):
     mixed           whether prompts are computed beside decodes; otherwise decodes wait for them
     chunked         whether a prompt that does not fit into a step is cut
     overlapped      whether a step is scheduled while the one before it runs
+    receive_steps   how many steps that only decode pass between two looks at what has come in
     prefill_times   a prompt's own kernels over their timings
     """
 
@@ -53,6 +54,7 @@ class Replica(NamedTuple):
     mixed: bool
     chunked: bool
     overlapped: bool
+    receive_steps: int
     prefill_times: float
 
 
@@ -83,7 +85,7 @@ class Requests(NamedTuple):
 
 # What time it is; up to when what was sent is seen; tokens of all contexts less the steps made; KV in use.
 NOW_S, SEEN_S, BASE_TOKENS, USED_TOKENS = range(4)
-SENT, ARRIVED, TAKEN, DONE, DECODING, STEP, CHUNKS, ENDING = range(8)
+SENT, ARRIVED, TAKEN, DONE, DECODING, STEP, SINCE_LOOK, CHUNKS, ENDING = range(9)
 
 
 @compiled
@@ -127,9 +129,12 @@ def prompt_step_seconds(
 
 
 @compiled
-def look(requests: Requests) -> None:
-    """Take in what has been sent."""
+def look(replica: Replica, requests: Requests) -> None:
+    """Take in what has been sent, unless the next look is still some steps off."""
     at, seen_s = requests.at, requests.clock[SEEN_S]
+    if at[SINCE_LOOK] < replica.receive_steps and at[DECODING] > 0:
+        return
+    at[SINCE_LOOK] = 0
     while at[ARRIVED] < at[SENT] and requests.sent_s[at[ARRIVED]] <= seen_s:
         at[ARRIVED] += 1
 
@@ -184,6 +189,8 @@ def make_step(replica: Replica, requests: Requests, sums: Floats) -> None:
         started_s = max(started_s, requests.sent_s[at[ARRIVED]])
     clock[NOW_S] = started_s + steps * each_s
     clock[SEEN_S] = clock[NOW_S] - each_s if replica.overlapped else clock[NOW_S]
+    # After prompts it looks at once, in SGLang as well (managers/scheduler_recv_skipper.py).
+    at[SINCE_LOOK] = replica.receive_steps if at[CHUNKS] > 0 else at[SINCE_LOOK] + steps
 
 
 @compiled
@@ -249,7 +256,7 @@ def closed_loop(
     numbers = np.zeros((5, total), dtype=np.int64)
     times = np.zeros((3, total))
     chunks = np.zeros((total, 2), dtype=np.int64)
-    clock, at = np.zeros(4), np.zeros(8, dtype=np.int64)
+    clock, at = np.zeros(4), np.zeros(9, dtype=np.int64)
     requests = Requests(
         prompts,
         answers,
@@ -269,7 +276,7 @@ def closed_loop(
     for _ in range(STEPS_MAX):
         if at[DONE] == total:
             break
-        look(requests)
+        look(replica, requests)
         form_step(replica, requests)
         make_step(replica, requests, sums)
         take_out(requests, between_s)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,10 @@ from perdure.twin.validate_predict import instance_of
 from perdure.twin.validate_rows import Layout, Row
 
 PATH = Path(__file__).parent / "front.toml"
-STEP_TOKENS_MAX = 8192  # default of all three stacks on chips of 80 GB and more
+SETTINGS_PATH = Path(__file__).parent / "inferencex.toml"
+STEP_TOKENS = 8192  # default of all three stacks on chips of 80 GB and more
+STEP_TOKENS_MAX = 32_768
+MANY_CLIENTS = 16  # from which on InferenceX sets servers otherwise
 SEQUENCES_MAX = 1024
 WAVES = 10  # requests of each client: what InferenceX sends
 LENGTHS_FROM = 0.8  # of the nominal one, where lengths are drawn
@@ -37,6 +41,7 @@ CONTEXT_TOKENS_MAX = 16_384
 TOKENS_PROBED = 1024
 # Before vLLM 0.14 a step was scheduled once the one before it had ended.
 _ONE_AFTER_ANOTHER = ("vllm-2025",)
+_ONE_FEWER = "h100_sxm"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +53,17 @@ class Front:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """How a server was started: fields as in `inferencex.toml`; the defaults of its stack."""
+
+    chunk_tokens: int = STEP_TOKENS
+    receive_steps: int = 1
+    stream_tokens: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Waited:
-    """Means over a simulated run: `engine_s` from sending to the end of the step with the first token."""
+    """Means over a simulated run: `engine_s` from sending until the engine lets go of the first token."""
 
     engine_s: float
     tpot_s: float
@@ -93,6 +107,29 @@ def fronts(path: Path = PATH) -> Mapping[str, Front]:
     return found
 
 
+@cache
+def settings(path: Path = SETTINGS_PATH) -> Mapping[str, Mapping[str, Any]]:
+    """What is published of servers, by `model/precision/system`."""
+    found = tomllib.loads(path.read_text(encoding="utf-8"))
+    for name, row in found.items():
+        if set(row) != {"chunk_tokens", "receive_steps", "stream_tokens"}:
+            raise CatalogBroken(f"{path.name}: {name}: needs chunk_tokens, receive_steps and stream_tokens")
+    return found
+
+
+def setting_of(row: Row) -> Setting:
+    """How the server of `row` was set, as far as that is published."""
+    known = settings().get(f"{row.model}/{row.precision}/{row.system}")
+    if row.backend != "sglang" or not row.lengths_vary or known is None:
+        return Setting()
+    few, many = known["receive_steps"]
+    return Setting(
+        chunk_tokens=known["chunk_tokens"],
+        receive_steps=many if row.concurrency >= MANY_CLIENTS else few,
+        stream_tokens=known["stream_tokens"],
+    )
+
+
 def usable(rows: Iterable[Row]) -> list[Row]:
     """Those whose TTFT can be simulated: complete, and of one server that does both phases."""
     return [row for row in rows if row.lacks is None and row.ttft_s > 0 and not row.disaggregated]
@@ -102,19 +139,21 @@ def simulate_row(row: Row) -> Waited:
     """The run of `row`. Raises BadRequest for a layout that no engine would run.
 
     InferenceX sends all clients' first requests at once, and counts them. NVIDIA's own runs count what comes
-    later, by when clients are out of step (but those of SGLang, whose decodes wait for prompts). Their
-    TensorRT-LLM serves one client fewer than there are: its TTFT grows by an answer's time over the number of
-    clients (177 rows of Llama-3.1-8B; rows of the fit split do not show it of the other two).
+    later, by when clients are out of step (but those of SGLang, whose decodes wait for prompts). Those on H100
+    serve one client fewer than there are, so that TTFT grows by an answer's time over the number of clients:
+    177 rows of the fit split show it; those on H200, of another campaign, do not.
     """
     clients = max(1, round(row.concurrency / row.replicas))
     own = not row.lengths_vary
     prompts, answers = _lengths(row, clients)
-    served = max(1, clients - 1) if own and row.backend == "trtllm" else SEQUENCES_MAX
-    done = closed_loop(_replica(row, served), clients, prompts, answers, BETWEEN_S)
+    served = max(1, clients - 1) if own and row.system == _ONE_FEWER else SEQUENCES_MAX
+    setting = setting_of(row)
+    done = closed_loop(_replica(row, setting, served), clients, prompts, answers, BETWEEN_S)
     first = clients if own and len(prompts) > clients else 0
     ttft_s: Floats = (done.first_s - done.sent_s)[first:]
     tpot_s: Floats = (done.ended_s - done.first_s) / np.maximum(1, answers - 1)
-    return Waited(engine_s=float(ttft_s.mean()), tpot_s=float(tpot_s.mean()))
+    each_s = float(tpot_s.mean())
+    return Waited(engine_s=float(ttft_s.mean()) + (setting.stream_tokens - 1) * each_s, tpot_s=each_s)
 
 
 def score_ttft(rows: Sequence[Row]) -> TtftScore:
@@ -169,7 +208,7 @@ def _lengths(row: Row, clients: int) -> tuple[Integers, Integers]:
     return np.full(total, row.input_tokens), answers
 
 
-def _replica(row: Row, served: int) -> Replica:
+def _replica(row: Row, setting: Setting, served: int) -> Replica:
     instance, table = _priced(row.model, row.precision, row.system, row.backend, row.layout, row.generation)
     return Replica(
         table=arrays_of(table),
@@ -178,12 +217,13 @@ def _replica(row: Row, served: int) -> Replica:
             [np.inf if span.limit_entries is None else span.limit_entries for span in table.spans]
         ),
         ranks=table.ranks,
-        step_tokens_max=STEP_TOKENS_MAX,
+        step_tokens_max=setting.chunk_tokens,
         room_tokens=_room_tokens(instance),
         sequences_max=served,
         mixed=row.backend != "sglang",
         chunked=row.backend != "trtllm",
         overlapped=row.generation not in _ONE_AFTER_ANOTHER,
+        receive_steps=setting.receive_steps,
         prefill_times=software_of(row.generation).prefill_times,
     )
 
