@@ -139,7 +139,7 @@ def simulate_row(row: Row) -> Waited:
     """The run of `row`. Raises BadRequest for a layout that no engine would run.
 
     InferenceX sends all clients' first requests at once, and counts them. NVIDIA's own runs count what comes
-    later, by when clients are out of step (but those of SGLang, whose decodes wait for prompts). Those on H100
+    later, by when clients are out of step (but those of SGLang, whose decodes wait for prompts). On H100 they
     serve one client fewer than there are, so that TTFT grows by an answer's time over the number of clients:
     177 rows of the fit split show it; those on H200, of another campaign, do not.
     """
