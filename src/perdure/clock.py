@@ -3,9 +3,10 @@
 Everything else takes a `Clock`, so that a test can run 35 hours in a second.
 """
 
-import asyncio
 import time
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Protocol, cast
 
 
 class Clock(Protocol):
@@ -33,7 +34,7 @@ class SystemClock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
+        await _sleep(seconds)
 
 
 class VirtualClock:
@@ -55,4 +56,9 @@ class VirtualClock:
 
     async def sleep(self, seconds: float) -> None:
         self.advance(max(0.0, seconds))
-        await asyncio.sleep(0)
+        await _sleep(0)
+
+
+async def _sleep(seconds: float) -> None:
+    """Whoever sleeps has asyncio loaded; who only reads the clock is spared its forty milliseconds."""
+    await cast(Callable[[float], Awaitable[None]], import_module("asyncio").sleep)(seconds)

@@ -9,7 +9,8 @@ import pytest
 from perdure.errors import CatalogBroken
 from perdure.traces.generate_preset import load_preset, preset_names, read_preset
 from perdure.traces.programs import Integers, Programs
-from perdure.traces.workload_text import AGENTS_KEYS, REPLAY_KEYS, SYNTHETIC_KEYS, parse_workload
+from perdure.traces.workload_agents import AGENTS_KEYS
+from perdure.traces.workload_text import REPLAY_KEYS, SYNTHETIC_KEYS, parse_workload
 
 DOCS = Path(__file__).parents[2] / "docs" / "workloads.md"
 

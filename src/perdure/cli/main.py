@@ -5,10 +5,12 @@ the module of the command that was typed is imported, which keeps `perdure --hel
 """
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import NoReturn
 
 from perdure.errors import Interrupted, PerdureError
 from perdure.version import __version__
@@ -30,6 +32,20 @@ COMMANDS = {
     "models": "fetch, list, check and remove model files",
     "demo": "kill an agent half-way, resume it, and see what it would take on an M890",
 }
+
+
+# They compute and print, and leave nothing open: their process need not take down what numba has built up.
+ENDS_AT_ONCE = ("simulate",)
+
+
+def entry() -> NoReturn:
+    """The `perdure` command: run what was typed, and end the process."""
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if any(word in ENDS_AT_ONCE for word in sys.argv[1:2]):
+        os._exit(code)
+    sys.exit(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -114,9 +114,8 @@ def check_programs(programs: Programs) -> Programs:
     assert len(programs.first_turn) == len(programs.program) + 1
     if not len(programs.new_tokens):
         raise BadRequest("the workload holds no call; a session has at least one turn")
-    empty = np.setdiff1d(np.arange(len(programs.arrival_s)), programs.program)
-    if len(empty):
-        raise BadRequest(f"program {int(empty[0])} of the workload has no session")
+    held = np.bincount(programs.program, minlength=len(programs.arrival_s))
+    _refuse(held == 0, "program", "has no session")
     sessions = np.arange(len(programs.program))
     context = _context_before(programs)
     _refuse(programs.arrival_s < 0, "program", "arrives before the start")

@@ -21,7 +21,6 @@ from perdure.units import read_bytes
 COUNTS = {"replicas": 100_000, "sequences": 1024, "batch": 16_384, "block": 1024}
 TIERS = ("host", "pooled", "ssd", "remote")
 EXTRA = ("name", *COUNTS, *TIERS)
-POOLS_MAX = 16
 SHARED_TIERS = ("pooled", "remote")
 LATENCY_S = {"host": 20e-6, "pooled": 10e-6, "ssd": 200e-6, "remote": 2e-3}
 
@@ -37,14 +36,6 @@ class PoolText:
     replicas: int
     engine: Engine
     tiers: tuple[Tier, ...]
-
-
-def parse_fleet(text: str, catalog: Catalog, *, rents: Mapping[str, Rent] | None = None) -> list[PoolText]:
-    """The pools that `text` means."""
-    parts = [part.strip() for part in text.split("+")]
-    if len(parts) > POOLS_MAX:
-        raise BadRequest(f"a run has at most {POOLS_MAX} pools, not {len(parts)}", param="on")
-    return [parse_pool(part, catalog, rents=rents) for part in parts]
 
 
 def parse_pool(text: str, catalog: Catalog, *, rents: Mapping[str, Rent] | None = None) -> PoolText:

@@ -3,25 +3,25 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
-from perdure.catalog.load import load_catalog
 from perdure.clock import Clock
 from perdure.config import writable_folder
 from perdure.errors import BadRequest
 from perdure.silicon.price_rent import Rent
 from perdure.silicon.ranges import ALL_DRAWS, Range
 from perdure.traces.programs import Programs
-from perdure.twin.fleet_text import parse_fleet
 from perdure.twin.kernel_arrays import World
 from perdure.twin.pool import Costs, Pool
-from perdure.twin.pool_build import pool_of
 from perdure.twin.pool_store import digest, store_pool, stored_pool
 from perdure.twin.result import Result, result_of, with_ranges
 from perdure.twin.simulate import Policies, run_world
 from perdure.twin.world import Layout, Options, lay_out, make_world
 
 DRAWS_MIN = 32
+POOLS_MAX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,18 +42,14 @@ def read_pools(text: str, *, rents: Mapping[str, Rent], folder: Path) -> list[Po
     kept = writable_folder(folder)
     pools: list[Pool] = []
     parts = [part.strip() for part in text.split("+")]
+    if len(parts) > POOLS_MAX:
+        raise BadRequest(f"a run has at most {POOLS_MAX} pools, not {len(parts)}", param="on")
     for part in parts:
         name = digest((part,), rents)
         pool = stored_pool(kept, name)
         if pool is None:
-            (written,) = parse_fleet(part, load_catalog(), rents=rents)
-            pool = pool_of(
-                written.deployment,
-                name=written.name,
-                replicas=written.replicas,
-                engine=written.engine,
-                tiers=written.tiers,
-            )
+            # Reading the catalogue and pricing a model takes a second; what is kept needs none of it.
+            pool = cast(Pool, import_module("perdure.twin.pool_make").make_pool(part, rents))
             store_pool(pool, kept, name)
         pools.append(pool)
     return pools
