@@ -156,6 +156,17 @@ def test_a_faster_part_never_makes_a_batch_slower(
     assert after.high <= before.high * SLACK
 
 
+@pytest.mark.parametrize("chip_id", CHIPS)
+def test_a_faster_memory_is_felt_where_memory_binds(chip_id: str) -> None:
+    """Twice the bandwidth takes a fifth or more off a decode of a dense model, whatever was timed."""
+    found = there(chip_id, ("qwen3-32b", Parallel(), "bf16"))
+    assert found is not None
+    chip = improved(found.hardware.chip, "memory_bandwidth_bytes_per_s", 2.0)
+    faster = replace(found, hardware=Hardware(chip=chip))
+    batch = Batch(decodes=(Decode(context_tokens=4096, count=16),))
+    assert seconds(faster, batch) < 0.8 * seconds(found, batch)
+
+
 @pytest.mark.parametrize("pair", PAIRS, ids="-".join)
 @given(number=numbers, batch=batches)
 @settings(max_examples=8)

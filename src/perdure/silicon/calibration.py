@@ -101,7 +101,7 @@ class Calibrated:
             seconds=seconds,
             flow_s=flow_s,
             fetch_s=fetch_s,
-            least_s=min(seconds, timing.table.least_s),
+            least_s=min(seconds, self.kernels.quickest_s),
             bound_times=BOUND_TIMES.get(shape.arithmetic, BOUND_TIMES_OTHER),
         )
 

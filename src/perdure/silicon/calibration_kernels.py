@@ -60,6 +60,12 @@ class Kernels:
     chip: str
     stack: str
 
+    @property
+    def quickest_s(self) -> float:
+        """Of the smallest product that was timed: about what any kernel takes to start and end."""
+        smallest = fitted_table(self.chip, "any", "gemm/bfloat16")
+        return smallest.table.least_s if smallest else 0.0
+
     def timing(self, shape: Shape) -> Timing | None:
         """The time of `shape`, or None."""
         match shape:

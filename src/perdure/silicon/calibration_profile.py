@@ -9,13 +9,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from perdure.catalog.figure import Status
+from perdure.catalog.figure import Case, Status
+from perdure.catalog.load import load_catalog
 from perdure.silicon.calibration_software import Software
 from perdure.silicon.calibration_table import FOLDER, Table, tables_of
-from perdure.silicon.chip import Chip
-from perdure.silicon.efficiency import Efficiency, Factor
+from perdure.silicon.chip import Chip, chip_at
+from perdure.silicon.efficiency import Efficiency, Factor, Timed
 from perdure.silicon.ranges import Range, exactly
-from perdure.silicon.shapes import Attention, Elementwise, Gemm, Shape
+from perdure.silicon.roofline import parts_s
+from perdure.silicon.shapes import Attention, Elementwise, Gemm, Message, Shape
 
 PATH = FOLDER / "cards.jsonl.gz"
 CHUNK_TOKENS = 2048  # the longest chunk that was timed
@@ -39,9 +41,10 @@ class _Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profiled:
-    """Kernels of `chip` in `tables`; `otherwise` answers for what was not timed."""
+    """Kernels of `chip` in `tables`, timed at the peaks of `card`; `otherwise` answers for the rest."""
 
     chip: str
+    card: Chip
     tables: Mapping[str, Table]
     software: Software
     otherwise: Efficiency
@@ -57,20 +60,31 @@ class Profiled:
             source = f"{_SOURCE}, act_fn, layernorm and rotary_emb on {self.chip}"
             added_s = exactly(STREAM_S)
             return Factor(times=exactly(1.0), launch_s=added_s, status=Status.MEASURED, source=source)
-        timing = self._timing(shape, chip)
+        timing = self._timing(shape, self.card)
         if timing is None:
             return self.otherwise.factor(shape, chip)
-        times = max(1.0, timing.seconds / _floor_s(shape, chip))
+        assert not isinstance(shape, Message), "links were not timed"
+        parts_there, parts_here = parts_s(shape, self.card), parts_s(shape, chip)
+        timed = Timed(
+            seconds=max(timing.seconds, *parts_there),
+            flow_s=parts_there[0],
+            fetch_s=parts_there[1],
+            least_s=min(timing.seconds, STREAM_S),
+        )
+        times = max(1.0, timed.carried_s(*parts_here) / max(parts_here))
         added_s = exactly(self._added_s(shape))
         source = (
             f"{_SOURCE}, {timing.table.family} {timing.table.variant} on {self.chip}, {timing.table.version}"
         )
         if timing.far == 0.0:
-            return Factor(times=exactly(times), launch_s=added_s, status=Status.MEASURED, source=source)
+            return Factor(
+                times=exactly(times), launch_s=added_s, timed=timed, status=Status.MEASURED, source=source
+            )
         low, high = times * FAR_LOW**timing.far, times * FAR_HIGH**timing.far
         return Factor(
             times=Range(low=max(1.0, low), mid=times, high=high),
             launch_s=added_s,
+            timed=timed,
             status=Status.ESTIMATE,
             source=f"the nearest timed kernel, {source}",
             chance=f"efficiency/{self.chip}",
@@ -159,7 +173,8 @@ def profiled(chip_id: str, software: Software, otherwise: Efficiency) -> Efficie
     tables = tables_of(chip_id, "any", PATH)
     if not tables:
         return otherwise
-    return Profiled(chip=chip_id, tables=tables, software=software, otherwise=otherwise)
+    card = chip_at(load_catalog().chip(chip_id), Case.MID)
+    return Profiled(chip=chip_id, card=card, tables=tables, software=software, otherwise=otherwise)
 
 
 def _plain(shape: Attention) -> bool:
@@ -182,6 +197,4 @@ def _chunk_s(table: Table, shape: Attention) -> float:
 
 def _floor_s(shape: Shape, chip: Chip) -> float:
     assert isinstance(shape, Gemm | Attention), "only these were timed"
-    return max(
-        shape.flops / chip.peak_flops_per_s(shape.arithmetic), shape.bytes_moved / chip.memory_bytes_per_s
-    )
+    return max(parts_s(shape, chip))

@@ -25,7 +25,7 @@ class Timed:
 
     flow_s   what its arithmetic alone would take there at the peak; of a message, its bytes on the wire
     fetch_s  what its memory alone would take there at the peak; of a message, one step's latency
-    least_s  what the quickest kernel of its kind took: no peak shortens that
+    least_s  what the quickest kernel took: no peak shortens that
     bound_times  how far kernels of its kind fall short of the part that binds them
     """
 
