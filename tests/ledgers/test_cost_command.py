@@ -108,8 +108,8 @@ def test_json_and_text_say_the_same_of_a_floor(capsys: pytest.CaptureFixture[str
     rows = {part["name"]: part for part in printed(capsys, *words)["operations"]}
     assert main(["cost", *words]) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    (head,) = [line for line in lines if line[:2] == ["head", "1"]]
-    assert head[4] == f"{rows['head']['times_floor']['mid']:.1f}"
+    (output,) = [line for line in lines if line[:2] == ["attention", "output"]]
+    assert output[5] == f"{rows['attention output']['times_floor']['mid']:.1f}"
     messages = [part for part in rows.values() if part["family"] == "all_reduce"]
     assert messages
     assert all(part["times_floor"] is None for part in messages)

@@ -44,7 +44,15 @@ def weight_bytes_read(found: list[Operation]) -> float:
             total += shape.held_bytes * operation.repeats
         if isinstance(shape, Experts):
             total += shape.touched * shape.expert_weights * shape.weight_bytes * operation.repeats
+            total += beside_weight_bytes(shape) * operation.repeats
     return total
+
+
+def beside_weight_bytes(shape: Experts) -> float:
+    """Of the matrices of one shared expert that runs beside, without what goes into and out of them."""
+    hidden, inner = shape.hidden_channels, shape.expert_channels
+    passed = shape.tokens * 2 * ((hidden + 2 * inner) + (inner + hidden) + 3 * inner)
+    return shape.beside_bytes - (1 - shape.tokens / 1024) * passed if shape.beside_bytes else 0.0
 
 
 def cache_bytes_read(found: list[Operation]) -> float:
@@ -267,6 +275,37 @@ def test_a_draft_layer_guesses_each_draft() -> None:
     head = model.embedding_parameters
     extra = weight_bytes_read(drafted) - weight_bytes_read(plain)
     assert extra == pytest.approx(2 * 2 * (matrices + experts + head))
+
+
+def test_a_shared_expert_hides_beside_few_tokens() -> None:
+    """Ledger: of DeepSeek's shared expert a sixteenth shows with 64 tokens, all of it with 2,048."""
+    for tokens, shown in ((64, 1 / 16), (2048, 1.0)):
+        found = operations(lowering("deepseek-v3"), one_prefill(tokens))
+        (shared,) = [operation for operation in found if operation.name == "shared expert up"]
+        (experts,) = [operation for operation in found if isinstance(operation.shape, Experts)]
+        assert isinstance(experts.shape, Experts)
+        assert shared.repeats == pytest.approx(58 * shown)
+        assert experts.shape.beside_flops == pytest.approx((1 - shown) * 2 * tokens * 3 * 7168 * 2048)
+
+
+def test_routers_stay_as_wide_as_the_head() -> None:
+    """Ledger: an FP8 checkpoint of DeepSeek keeps its 256 x 7168 router in BF16, like its table."""
+    (router,) = [
+        op for op in operations(lowering("deepseek-v3", "fp8-block"), one_decode()) if op.name == "router"
+    ]
+    assert isinstance(router.shape, Gemm)
+    assert router.shape.arithmetic == "bf16"
+    assert router.shape.held_bytes == 2 * 256 * 7168
+
+
+def test_chips_add_up_what_a_joint_norm_needs() -> None:
+    """Ledger: MiniMax norms all heads of a token at once: two FP32 sums a token go round, each layer."""
+    found = operations(lowering("minimax-m2.5", tp=4), one_decode(count=10))
+    (sums,) = [op for op in found if op.name == "all-reduce, query and key norm"]
+    assert isinstance(sums.shape, Message)
+    assert (sums.repeats, sums.shape.message_bytes) == (62, 10 * 2 * 4)
+    alone = operations(lowering("minimax-m2.5"), one_decode(count=10))
+    assert not [op for op in alone if isinstance(op.shape, Message)]
 
 
 def test_a_window_slides_along_a_chunk() -> None:

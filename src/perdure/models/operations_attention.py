@@ -5,7 +5,7 @@ from what depends on the contexts, so that either can be priced from a table of 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perdure.models.architecture_attention import (
     INDEX_SCALE_BYTES,
@@ -19,14 +19,15 @@ from perdure.models.architecture_attention import (
 )
 from perdure.models.architecture_matrix import Matrix
 from perdure.models.batch import Seen, Span
-from perdure.models.operations_matrix import Here, cut_gemm, elementwise, gemm
+from perdure.models.operations_matrix import Here, cut_gemm, elementwise, gemm, small_gemm
 from perdure.silicon.roofline import Operation
 from perdure.silicon.shapes import Attention as AttentionShape
-from perdure.silicon.shapes import Gemm, Phase, Recurrence
+from perdure.silicon.shapes import Gemm, Message, Phase, Recurrence
 
 ALL = Span()
 # Weights of the product that a decode of latent attention does without: see `LatentAttention`.
 EXPANDED = "key, value up"
+NORM_SUMS_BYTES = 8.0  # one FP32 sum of squares of queries, one of keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +96,50 @@ def look_operation(look: Look, phase: Phase, tokens: Tokens, seen: Seen, here: H
 
 def token_operations(attention: Attention, tokens: float, here: Here) -> Iterator[Operation]:
     """Matrices that every token passes, and what goes with them."""
-    for matrix in attention.matrices(here.hidden_channels):
+    for matrix in _matrices(attention, here):
         if not (matrix.name == EXPANDED and isinstance(attention, LatentAttention)):
             yield Operation(name=matrix.name, shape=matrix_shape(attention, matrix, tokens, here))
     if isinstance(attention, LatentAttention) and not _expands(attention):
         yield from _absorbed(attention, tokens, here)
     yield elementwise("rotate and store", tokens, 2 * _made_channels(attention, here.tp), here)
+    yield from _norms_and_gates(attention, tokens, here)
+
+
+def _matrices(attention: Attention, here: Here) -> tuple[Matrix, ...]:
+    """As products are run: what makes the decays of a gated DeltaNet stays in BF16, and apart."""
+    matrices = attention.matrices(here.hidden_channels)
+    if not isinstance(attention, LinearAttention) or attention.rule != "gated-delta":
+        return matrices
+    made, *rest = matrices
+    return (replace(made, outputs=made.outputs - 2 * attention.value_heads), *rest)
+
+
+def _norms_and_gates(attention: Attention, tokens: float, here: Here) -> Iterator[Operation]:
+    """Small kernels beside the norms that every layer has."""
+    match attention:
+        case GroupedQueryAttention():
+            query_channels = attention.query_heads * attention.head_channels / here.tp
+            if attention.query_key_norm:
+                kv_channels = kv_heads_here(attention.kv_heads, here.tp) * attention.head_channels
+                yield elementwise("query, key norm", tokens, 2 * (query_channels + kv_channels), here)
+            if attention.query_key_norm_joint and here.tp > 1:
+                sums = Message(family="all_reduce", message_bytes=tokens * NORM_SUMS_BYTES, chips=here.tp)
+                yield Operation(name="all-reduce, query and key norm", shape=sums)
+            if attention.output_gate:
+                yield elementwise("output gate", tokens, 3 * query_channels, here)
+        case LatentAttention():
+            latents = attention.query_latent_channels + attention.kv_latent_channels
+            yield elementwise("latent norm", tokens, 2 * latents, here)
+        case LinearAttention():
+            values = attention.value_heads * attention.head_channels / min(here.tp, attention.value_heads)
+            keys = attention.key_heads * attention.head_channels / min(here.tp, attention.key_heads)
+            yield elementwise("split heads", tokens, 4 * (keys + values), here)
+            yield elementwise("gated norm", tokens, 3 * values, here)
+            if attention.rule == "gated-delta":
+                decays = 2 * max(1.0, attention.value_heads / here.tp)
+                yield Operation(name="decays", shape=small_gemm(tokens, decays, here.hidden_channels, here))
+        case CompressedAttention():
+            return
 
 
 def decode_operations(attention: Attention, tokens: Tokens, here: Here) -> Iterator[Operation]:

@@ -1,25 +1,26 @@
 """What one chip does in the feed-forward part of one layer, and what it sends for it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from perdure.models.architecture_feed_forward import Dense, Experts, FeedForward
-from perdure.models.operations_matrix import Here, all_reduce, cut_gemm, elementwise
+from perdure.models.architecture_matrix import Matrix
+from perdure.models.operations_matrix import Here, all_reduce, cut_gemm, elementwise, shown, small_gemm
 from perdure.silicon.roofline import Operation
 from perdure.silicon.shapes import ACTIVATION_BYTES, Elementwise, Exchange, Message
 from perdure.silicon.shapes import Experts as ExpertsShape
 
+KEPT = ("router", "shared gate")
+SHARED = "shared expert"
 SCORE_BYTES = 4.0  # the router's scores are FP32
 
 
 def token_operations(feed_forward: FeedForward, tokens: float, here: Here) -> Iterator[Operation]:
     """What the tokens of one rank of attention cost: dense and shared matrices, routing, and exchanges."""
-    for matrix in feed_forward.matrices(here.hidden_channels):
-        yield Operation(name=matrix.name, shape=cut_gemm(matrix, tokens, here))
-    inner = feed_forward.channels if isinstance(feed_forward, Dense) else feed_forward.shared_channels
-    if inner:
-        yield elementwise("gate", tokens, 3 * inner / here.tp, here)
-    if isinstance(feed_forward, Experts):
-        yield _route(feed_forward, tokens, here)
+    if isinstance(feed_forward, Dense):
+        yield from _block(feed_forward.matrices(here.hidden_channels), feed_forward.channels, tokens, here)
+    else:
+        yield from _mixture(feed_forward, tokens, here)
     if isinstance(feed_forward, Experts) and here.parallel.dp > 1:
         yield from _send(feed_forward, tokens, here)
     else:
@@ -32,6 +33,9 @@ def shared_operations(feed_forward: FeedForward, all_tokens: float, here: Here) 
         return
     parallel, precision = here.parallel, here.precision
     seen_channels = feed_forward.input_channels or here.hidden_channels
+    tokens = all_tokens / parallel.dp
+    beside = [operation.shape for operation in _shared(feed_forward, tokens, here)]
+    hidden = 1.0 - shown(tokens)
     shape = ExpertsShape(
         tokens=all_tokens,
         hidden_channels=seen_channels,
@@ -43,6 +47,8 @@ def shared_operations(feed_forward: FeedForward, all_tokens: float, here: Here) 
         weights=precision.expert_weights,
         weight_bytes=precision.expert_weight_bytes,
         arithmetic=precision.expert_arithmetic,
+        beside_flops=hidden * sum(shape.flops for shape in beside if not isinstance(shape, Message)),
+        beside_bytes=hidden * sum(shape.bytes_moved for shape in beside if not isinstance(shape, Message)),
     )
     yield Operation(name="experts", shape=shape, launches=2)
     if parallel.dp > 1 and parallel.ep == 1:
@@ -51,6 +57,35 @@ def shared_operations(feed_forward: FeedForward, all_tokens: float, here: Here) 
         gather, scatter = size_bytes * precision.dispatch_bytes, size_bytes * ACTIVATION_BYTES
         yield _exchange("gather for experts", "all_gather", gather, parallel.stage_chips)
         yield _exchange("scatter from experts", "reduce_scatter", scatter, parallel.stage_chips)
+
+
+def _block(matrices: Iterable[Matrix], inner: float, tokens: float, here: Here) -> Iterator[Operation]:
+    for matrix in matrices:
+        yield Operation(name=matrix.name, shape=cut_gemm(matrix, tokens, here))
+    yield elementwise("gate", tokens, 3 * inner / here.tp, here)
+
+
+def _mixture(experts: Experts, tokens: float, here: Here) -> Iterator[Operation]:
+    """Around the routed experts. The shared one's part that does not hide beside them is listed here."""
+    for matrix in experts.matrices(here.hidden_channels):
+        if matrix.name in KEPT:
+            yield Operation(name=matrix.name, shape=small_gemm(tokens, matrix.outputs, matrix.inputs, here))
+        elif not matrix.name.startswith(SHARED):
+            yield Operation(name=matrix.name, shape=cut_gemm(matrix, tokens, here))
+    yield _route(experts, tokens, here)
+    if experts.shared_channels:
+        for operation in _shared(experts, tokens, here):
+            yield replace(operation, repeats=operation.repeats * shown(tokens))
+        yield elementwise("add shared", tokens, 3 * here.hidden_channels, here)
+    if experts.shared_gate:
+        yield elementwise("weigh shared", tokens, 2 * here.hidden_channels, here)
+
+
+def _shared(experts: Experts, tokens: float, here: Here) -> Iterator[Operation]:
+    """The expert that sees every token."""
+    matrices = [m for m in experts.matrices(here.hidden_channels) if m.name.startswith(SHARED)]
+    if matrices:
+        yield from _block(matrices, experts.shared_channels, tokens, here)
 
 
 def ranks_met(active: int, ep: int) -> float:

@@ -8,6 +8,10 @@ from perdure.models.precision import Precision
 from perdure.silicon.roofline import Operation
 from perdure.silicon.shapes import ACTIVATION_BYTES, Elementwise, Gemm, Message
 
+# Shared experts run on a stream of their own up to 256 tokens in vLLM and 1,024 in SGLang
+# (`VLLM_SHARED_EXPERTS_STREAM_TOKEN_THRESHOLD`, `DUAL_STREAM_TOKEN_THRESHOLD`).
+HIDDEN_TOKENS_MAX = 1024
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Here:
@@ -50,6 +54,19 @@ def gemm(rows: float, outputs: float, inputs: float, here: Here, *, copies: floa
     )
 
 
+def small_gemm(rows: float, outputs: float, inputs: float, here: Here) -> Gemm:
+    """A product with a matrix that quantized checkpoints leave alone, as they do the head: routers, gates."""
+    precision = here.precision
+    return Gemm(
+        rows=rows,
+        outputs=outputs,
+        inputs=inputs,
+        weights=precision.table_weights,
+        weight_bytes=precision.table_bytes,
+        arithmetic=precision.table_arithmetic,
+    )
+
+
 def elementwise(name: str, rows: float, channels: float, here: Here) -> Operation:
     """A kernel that reads and writes `channels` of each row, counting each time that one passes."""
     shape = Elementwise(
@@ -58,6 +75,11 @@ def elementwise(name: str, rows: float, channels: float, here: Here) -> Operatio
         arithmetic=here.precision.attention_arithmetic,
     )
     return Operation(name=name, shape=shape)
+
+
+def shown(tokens: float) -> float:
+    """How much shows of the time of kernels that run beside others: few tokens leave room on the chip."""
+    return min(1.0, tokens / HIDDEN_TOKENS_MAX)
 
 
 def all_reduce(name: str, rows: float, here: Here) -> tuple[Operation, ...]:

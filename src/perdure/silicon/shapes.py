@@ -126,6 +126,7 @@ class Experts:
 
     tokens  of all chips that share these experts
     ep      ways that the experts are dealt out to chips; moe_tp: ways that each one is cut
+    beside_flops, beside_bytes: of kernels on another stream, which take what these leave of the chip
     """
 
     family: Literal["moe"] = "moe"
@@ -139,6 +140,8 @@ class Experts:
     weights: str
     weight_bytes: float
     arithmetic: str
+    beside_flops: float = 0.0
+    beside_bytes: float = 0.0
 
     @property
     def touched(self) -> float:
@@ -158,8 +161,8 @@ class Experts:
 
     @property
     def flops(self) -> float:
-        """Two for each weight and row."""
-        return 2.0 * self.rows * self.expert_weights
+        """Two for each weight and row, and what runs beside."""
+        return 2.0 * self.rows * self.expert_weights + self.beside_flops
 
     @property
     def held_bytes(self) -> float:
@@ -168,10 +171,11 @@ class Experts:
 
     @property
     def bytes_moved(self) -> float:
-        """The experts that are met, what goes in, between the two products, and out."""
+        """The experts that are met, what goes in, between the two products, and out; and what runs beside."""
         between = 3.0 * self.expert_channels / self.moe_tp
         activations = self.rows * (2.0 * self.hidden_channels + between)
-        return self.touched * self.expert_weights * self.weight_bytes + activations * ACTIVATION_BYTES
+        weights_bytes = self.touched * self.expert_weights * self.weight_bytes
+        return weights_bytes + activations * ACTIVATION_BYTES + self.beside_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
