@@ -302,12 +302,13 @@ def sparse_indices(kernels: Mapping[str, Sampled]) -> Iterator[Sampled]:
         module = next((m for key, m in kernels.items() if key.startswith(f"sparse_{phase}_module/fp8")), None)
         if module is None:
             continue
+        products = kernels[f"gemm/{module.variant.split('/')[1]}"]
         heads = module.axes[0].index(8)
         times_ms = module.times_ms[heads].copy()
         for (i, sequences), (j, length) in product(enumerate(module.axes[1]), enumerate(module.axes[2])):
             tokens = sequences if phase == "decode" else sequences * length
             spent_ms = sum(
-                point(kernels["gemm/fp8_block"], tokens, n, k)
+                point(products, tokens, n, k)
                 for n, k in ((2624, 6144), (2048, 2048), (6144, 2048), (4096, 2048), (160, 6144))
             )
             if phase == "decode":
