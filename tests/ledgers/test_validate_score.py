@@ -1,12 +1,14 @@
 """The score of `perdure validate silicon` on rows made up so that it can be done by hand."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perdure.cli.main import main
 from perdure.errors import BadRequest
+from perdure.twin.validate_launch import launch_of
 from perdure.twin.validate_predict import predict
 from perdure.twin.validate_rows import Layout, Row, of_split, read_rows, without_duplicates
 from perdure.twin.validate_score import noise_floor_ape, score
@@ -102,6 +104,45 @@ def test_nvidia_writes_the_layout_itself_into_its_columns(tmp_path: Path) -> Non
     own = line.replace("source_file=x.csv", "source_file=aic-auto-gap-analysis/x.csv")
     (row,) = rows_of(tmp_path, own)
     assert row.layout == Layout(tp=4, dp=1, moe_tp=2, ep=2)
+
+
+QWEN = DENSE.format(9).replace("vllm,0.19.0,Qwen/Qwen3-32B", "sglang,0.5.9,Qwen/Qwen3.5-397B-A17B")
+
+
+def test_speculation_is_read_off_the_published_settings(tmp_path: Path) -> None:
+    """Qwen3.5 in FP8 on four chips: with expert parallelism never, without it always, three a step."""
+    dealt, cut = QWEN.replace(",4,1,4,1,", ",4,1,1,4,"), QWEN.replace("a,", "b,", 1)
+    without, guessing = rows_of(tmp_path, dealt, cut)
+    assert (launch_of(without).draft_tokens, launch_of(guessing).draft_tokens) == (0, 3)
+    all_hold, none_hold = (predict(guessing, accepted=share).decode_s for share in (1.0, 0.0))
+    assert none_hold == pytest.approx(4 * all_hold)
+
+
+def test_a_cache_is_kept_as_the_script_says(tmp_path: Path) -> None:
+    """Qwen3.5's script asks for FP8; GLM-5's on Hopper for nothing; NVIDIA's own runs are as the stack is."""
+    glm = QWEN.replace("a,", "b,", 1).replace("Qwen/Qwen3.5-397B-A17B", "zai-org/GLM-5")
+    own = QWEN.replace("a,", "c,", 1).replace("source_file=x.csv", "source_file=aic-auto-gap-analysis/x.csv")
+    kept = [launch_of(row).kv for row in rows_of(tmp_path, QWEN, glm, own)]
+    assert kept == ["fp8", "bf16", "bf16"]
+
+
+def test_prompts_that_came_together_are_prefilled_together(tmp_path: Path) -> None:
+    """SGLang on B200 looks for requests every 30 steps: two prompts take less than twice one."""
+    busy = (
+        QWEN.replace("h200_sxm", "b200_sxm").replace(",4,1,4,1,", ",8,1,8,1,").replace("rency=16", "rency=64")
+    )
+    seldom, often = rows_of(tmp_path, busy, busy.replace("a,", "b,", 1).replace("b200", "h200"))
+    assert (launch_of(seldom).receive_steps, launch_of(often).receive_steps) == (30, 1)
+    one, other = predict(seldom), predict(replace(seldom, concurrency=15))
+    assert one.prefill_s < 0.95 * other.prefill_s
+
+
+def test_one_release_is_slow_behind_one_address(tmp_path: Path) -> None:
+    """Several servers of TensorRT-LLM 1.3.0rc1 have a generation of their own; one server does not."""
+    line = DENSE.format(9).replace("source_file=x.csv", "source_file=aic-auto-gap-analysis/x.csv")
+    line = line.replace("vllm,0.19.0", "trtllm,1.3.0rc1")
+    one, many = rows_of(tmp_path, line, line.replace("a,", "b,", 1).replace(",1024,16,", ",1024,4,"))
+    assert (one.generation, many.generation) == ("trtllm", "trtllm-1.3.0rc1")
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ _CONCURRENCY = re.compile(r"silicon_concurrency=(\d+)")
 _LAYOUT_IN_ID = re.compile(r"_tp(\d+)(?:_0)?_ep(\d+)")
 _OVERLAPPED = {"vllm": (0, 14, 0), "sglang": (0, 5, 7)}
 _FIXED_LENGTHS = "aic-auto-gap-analysis"  # NVIDIA's own runs; the rest are InferenceX's
+SLOW_BEHIND_ONE_ADDRESS = "1.3.0rc1"  # of TensorRT-LLM: several servers take tens of ms a token, one does not
 _BOARD_CHIPS = 8  # the largest group that these boards hold; only GB200 and GB300 racks join more
 
 
@@ -97,6 +98,8 @@ class Row:
         A row without a version was measured in late 2025, a nightly or a branch in 2026.
         """
         numbers = tuple(int(word) for word in re.findall(r"\d+", self.version.split("post")[0])[:3])
+        if self.backend == "trtllm" and self.version == SLOW_BEHIND_ONE_ADDRESS and self.replicas > 1:
+            return f"trtllm-{self.version}"
         if self.backend == "trtllm":
             return "trtllm-1.0" if numbers[:2] == (1, 0) else "trtllm"
         if not self.version or (self.version[0].isdigit() and numbers < _OVERLAPPED[self.backend]):
