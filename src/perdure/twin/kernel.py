@@ -210,6 +210,7 @@ def take_sample(w: World, now_s: float) -> None:
         for place in range(len(w.samples) // 2):
             for pool in range(len(w.pools)):
                 w.samples[place, pool] = w.samples[2 * place, pool]
+            w.tier_samples[place] = w.tier_samples[2 * place]
         clock.samples = len(w.samples) // 2
         clock.sample_every_s *= 2.0
     for pool in range(len(w.pools)):
@@ -218,17 +219,19 @@ def take_sample(w: World, now_s: float) -> None:
         here.outside = w.pools[pool].outside
         here.finished = clock.finished_turns
         here.running, here.waiting = 0, 0
-        here.used_blocks, here.evictable_blocks, here.lower_blocks = 0, 0, 0
+        here.used_blocks, here.evictable_blocks = 0, 0
         first = w.pools[pool].first_replica
         for replica in range(first, first + w.pools[pool].replicas):
             here.running += w.replicas[replica].running
             here.waiting += w.replicas[replica].waiting
-            holder = w.holders[w.replicas[replica].holder]
+    w.tier_samples[clock.samples] = 0
+    for place in range(1, len(w.holders)):
+        holder = w.holders[place]
+        if holder.is_lower:
+            w.tier_samples[clock.samples, holder.pool, holder.level - 1] += holder.used_blocks
+        else:
+            here = w.samples[clock.samples, holder.pool]
             here.used_blocks += holder.used_blocks
             here.evictable_blocks += holder.evictable_blocks
-            tier = holder.below
-            while tier != 0:
-                here.lower_blocks += w.holders[tier].used_blocks
-                tier = w.holders[tier].below
     clock.samples += 1
     clock.next_sample_s = now_s + clock.sample_every_s

@@ -55,6 +55,7 @@ FIELDS: dict[str, tuple[Any, int]] = {
     "weights": (np.float64, 1),
     "scratch": (np.float64, 1),
     "samples": (SAMPLE, 2),
+    "tier_samples": (np.int64, 3),
     "software_s": (np.float64, 1),
     "grids": (np.int64, 3),
     "lines": (np.float64, 4),
@@ -81,7 +82,7 @@ class World:
     path      room for one chain of segments; believed [replica] for what is believed of it
     busy      [pool, sequences, context] seconds of decode steps; mixed [pool, tokens, context] of others
     gaps      [2] by kind (person, tool) and bin: how often a gap was so long
-    samples   [time, pool] what pools were doing
+    samples   [time, pool] what pools were doing; tier_samples [time, pool, level] blocks used below HBM
     served    [tenant] engine seconds that the calls of a tenant had, each divided by its weight
     software_s .. context_knots  [pool, ..] the `CompiledTable` of each pool, padded to the largest
     span_limits, span_every  [pool, span] entries that a span sees at most (inf for all); tokens to an entry

@@ -86,6 +86,8 @@ def end_chunks(w: World, replica: int, retain: Retain) -> None:
         session.uncached = 0.0
         if session.generated == 0:
             turn.first_s = w.clock[0].now_s
+        else:
+            turn.redone_s += w.clock[0].now_s
         left = turn.output - session.generated - 1
         if left == 0:
             finish_slot(w, replica, number, slot.prompt, retain)
@@ -233,9 +235,14 @@ def preempt(w: World, replica: int, number: int) -> None:
     if slot.decodes:
         session.generated += 1 + rep.step - slot.joined_step
         held = stop_decoding_early(w, replica, number)
+        turn.redone_s -= rep.now_s
     else:
         held = slot.computed
+        if session.generated == 0:
+            turn.stalled_s -= rep.now_s
         if slot.loads:
+            if session.generated == 0:
+                turn.load_s -= max(0.0, slot.ready_s - rep.now_s)
             slot.loads = False
             rep.loading -= 1
         else:
@@ -353,7 +360,10 @@ def load_slot(w: World, replica: int, place: int, length: int, held: int, loaded
     slot.ready_s = note_loads(w, w.path, length, rep.holder, held, loaded, rep.now_s)
     rep.loading += 1
     rep.loaded_tokens += loaded - held
-    w.sessions[slot.session].doing = LOADING
+    session = w.sessions[slot.session]
+    session.doing = LOADING
+    if session.generated == 0:
+        w.turns[session.turn].load_s += slot.ready_s - rep.now_s
 
 
 @inner
@@ -364,6 +374,8 @@ def note_admission(w: World, replica: int, number: int, held: int, loaded: int) 
     rep.sent_waiting -= 1
     rep.sent_running += 1
     if session.began:
+        if session.generated == 0:
+            turn.stalled_s += rep.now_s
         return
     session.began = True
     turn.started_s = rep.now_s

@@ -65,6 +65,8 @@ HOLDER = np.dtype(
         ("newest", np.int64),
         ("below", np.int64),  # the next tier down
         ("is_lower", np.bool_),  # whether it is such a tier
+        ("pool", np.int64),
+        ("level", np.int64),  # tiers between it and the chips: 0 is HBM
         ("kv_bytes_per_token", np.float64),
         ("write_bytes_per_s", np.float64),  # from the tier above, and back to it
         ("read_bytes_per_s", np.float64),
@@ -254,6 +256,9 @@ TURN = np.dtype(
         ("started_s", np.float64),
         ("first_s", np.float64),
         ("ended_s", np.float64),
+        ("load_s", np.float64),  # between started and first: KV came from tiers below
+        ("stalled_s", np.float64),  # between started and first: preempted, it waited again
+        ("redone_s", np.float64),  # between first and ended: preempted, it waited and computed again
     ],
     align=True,
 )
@@ -301,12 +306,12 @@ SAMPLE = np.dtype(
         ("outside", np.int64),
         ("used_blocks", np.int64),
         ("evictable_blocks", np.int64),
-        ("lower_blocks", np.int64),
         ("finished", np.int64),
     ],
     align=True,
 )
 SAMPLES_MAX = 512  # every other one is dropped when they are full
+TIERS_MAX = 4  # below HBM
 
 
 # What an engine told the router: of a segment at a replica, no more than so much is held.

@@ -29,6 +29,7 @@ from perdure.twin.kernel_records import (
     SAMPLES_MAX,
     SESSION,
     SLOT,
+    TIERS_MAX,
     TOLD,
     TURN,
     records,
@@ -38,7 +39,7 @@ from perdure.twin.pool import Costs, Pool
 
 SPANS_MAX = 8
 TOLD_MAX = 1 << 16
-FIRST_SAMPLE_S = 1.0
+FIRST_SAMPLE_S = 0.125
 NODES_MAX = 50_000_000
 
 
@@ -129,6 +130,7 @@ def make_world(layout: Layout, options: Options, costs: Sequence[Costs]) -> Worl
         weights=np.array(options.weights or [1.0] * len(programs.tenants)),
         scratch=np.zeros(READS + 3 * SPANS_MAX),
         samples=records((SAMPLES_MAX, len(pools)), SAMPLE),
+        tier_samples=np.zeros((SAMPLES_MAX, len(pools), TIERS_MAX), np.int64),
         **stack_tables([cost.table for cost in costs]),
         span_limits=limits,
         span_every=every,
@@ -163,10 +165,12 @@ def _holders(pools: Sequence[Pool]) -> Records:
     lower = sum(len(pool.tiers) * pool.replicas for pool in pools)
     holders = records(1 + sum(pool.replicas for pool in pools) + lower, HOLDER)
     replica, place = 1, 1 + sum(pool.replicas for pool in pools)
-    for pool in pools:
+    for number, pool in enumerate(pools):
+        assert len(pool.tiers) <= TIERS_MAX
         shared: dict[int, int] = {}
         for _ in range(pool.replicas):
             here = holders[replica]
+            here.pool = number
             here.block_tokens, here.capacity_blocks = pool.engine.block_tokens, pool.kv_blocks
             here.kv_bytes_per_token = pool.kv_bytes_per_token
             here.read_bytes_per_s = here.write_bytes_per_s = np.inf
@@ -178,6 +182,7 @@ def _holders(pools: Sequence[Pool]) -> Records:
                     continue
                 below = holders[place]
                 holders[above].below, below.is_lower = place, True
+                below.pool, below.level = number, level + 1
                 below.block_tokens = pool.engine.block_tokens
                 below.capacity_blocks = (
                     int(tier.size_bytes / pool.kv_bytes_per_token) // pool.engine.block_tokens
