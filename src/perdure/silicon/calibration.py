@@ -150,7 +150,9 @@ class Calibrated:
             return self._guess(self.relative.link, None, self.relative.reason)
         assert self.place.rack is not None, "exchanges were timed in a node"
         flow_s, fetch_s = stream_s(shape, self.place.rack)
-        timed = Timed(seconds=timing.seconds, flow_s=flow_s, fetch_s=fetch_s)
+        # The smallest message took as many steps as it waits for.
+        steps = max(BOUND_TIMES_OTHER, timing.table.least_s / fetch_s)
+        timed = Timed(seconds=timing.seconds, flow_s=flow_s, fetch_s=fetch_s, bound_times=steps)
         source = (
             f"{_SOURCE}, {shape.family} over {shape.chips} on {timing.table.chip}, {timing.table.version}"
         )

@@ -45,9 +45,9 @@ class Timed:
         if flow_s == self.flow_s and fetch_s == self.fetch_s:
             return self.seconds
         by_flow, by_fetch = self.seconds * flow_s / self.flow_s, self.seconds * fetch_s / self.fetch_s
-        bound = self.bound_times
-        bound_s = max(min(by_flow, bound * flow_s), min(by_fetch, bound * fetch_s))
-        return max(min(by_flow, by_fetch), bound_s, self.least_s)
+        bound, least_s = self.bound_times, self.least_s
+        bound_s = max(min(by_flow, least_s + bound * flow_s), min(by_fetch, least_s + bound * fetch_s))
+        return max(min(by_flow, by_fetch), bound_s, least_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
