@@ -1,10 +1,12 @@
 """What AIConfigurator 0.12.0 itself predicts for the measured rows that we are scored on.
 
-    python bench/aiconfigurator.py [--out build/aiconfigurator.json] [--seed 1] [--rows N]
+    python bench/aiconfigurator.py [--out build/aiconfigurator.json] [--seed 1] [--rows N] [--launches]
 
 Needs the extra `nvidia`. Configurations are compiled once each (about a second) and then asked for all of
 their rows. It gets the layouts as they ran, the newest database of its own, its own checkpoint's defaults,
-and the scheduling budget that its `estimate` command uses (one prompt a mixed step).
+and the scheduling budget that its `estimate` command uses (one prompt a mixed step). With `--launches` it is
+told the caches and the speculation of InferenceX's scripts too, with our share of guesses that hold, as it has
+none; that makes it a little worse.
 """
 
 import argparse
@@ -20,6 +22,8 @@ from aiconfigurator_core.sdk.backends.factory import get_backend
 from aiconfigurator_core.sdk.models import get_model
 from aiconfigurator_core.sdk.perf_database import get_database_view
 
+from perdure.twin.validate_launch import Launch, launch_of
+from perdure.twin.validate_predict import ACCEPTED
 from perdure.twin.validate_rows import Row, read_rows, without_duplicates
 
 SAMPLE = Path(common.__file__).parents[1] / "systems" / "silicon_sample.csv"
@@ -65,41 +69,45 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("build/aiconfigurator.json"))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rows", type=int, default=None)
+    parser.add_argument("--launches", action="store_true")
     arguments = parser.parse_args()
     rows = [row for row in without_duplicates(read_rows(SAMPLE)) if row.lacks is None]
     random.Random(arguments.seed).shuffle(rows)
     groups: dict[tuple[object, ...], list[Row]] = defaultdict(list)
     for row in rows[: arguments.rows]:
-        groups[(row.model, row.precision, row.system, row.backend, row.layout)].append(row)
+        launch = launch_of(row) if arguments.launches else None
+        groups[(row.model, row.precision, row.system, row.backend, row.layout, launch)].append(row)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     answers: dict[str, dict[str, object]] = {}
     started_s = time.monotonic()
-    order = sorted(groups.values(), key=lambda group: group[0].split, reverse=True)
-    for index, group in enumerate(order):
-        answers.update(ask(group))
+    order = sorted(groups.items(), key=lambda pair: pair[1][0].split, reverse=True)
+    for index, ((*_, launch), group) in enumerate(order):
+        answers.update(ask(group, launch))
         if index % SAVE_EVERY == 0 or index == len(order) - 1:
             arguments.out.write_text(json.dumps({"version": "0.12.0", "rows": answers}, indent=0))
             print(f"{index + 1} of {len(order)} configurations, {time.monotonic() - started_s:.0f} s")
     return 0
 
 
-def ask(group: list[Row]) -> dict[str, dict[str, object]]:
+def ask(group: list[Row], launch: Launch | None) -> dict[str, dict[str, object]]:
     """Its time per output token for each row of one configuration, or its reason for none.
 
     What its defaults cannot answer is asked again with BF16 attention and keys: most kernels have these.
     """
-    answers = answers_of(group, bf16_attention=False)
+    answers = answers_of(group, launch, bf16_attention=False)
     unanswered = [row for row in group if "error" in answers[row.id]]
     if unanswered:
-        again = answers_of(unanswered, bf16_attention=True)
+        again = answers_of(unanswered, launch, bf16_attention=True)
         answers.update({name: answer for name, answer in again.items() if "error" not in answer})
     return answers
 
 
-def answers_of(group: list[Row], *, bf16_attention: bool) -> dict[str, dict[str, object]]:
+def answers_of(
+    group: list[Row], launch: Launch | None, *, bf16_attention: bool
+) -> dict[str, dict[str, object]]:
     """One attempt at each row of a configuration."""
     try:
-        predict = compiled(group[0], bf16_attention=bf16_attention)
+        predict = compiled(group[0], launch, bf16_attention=bf16_attention)
     except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
         return {row.id: {"error": reason(error)} for row in group}
     answers: dict[str, dict[str, object]] = {}
@@ -116,13 +124,15 @@ def reason(error: Exception) -> str:
     return f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
 
 
-def compiled(row: Row, *, bf16_attention: bool):
+def compiled(row: Row, launch: Launch | None, *, bf16_attention: bool):
     """A function from a row of `row`'s configuration to seconds per output token."""
     database = get_database_view(row.system, row.backend, VERSIONS[row.backend])
     if database is None:
         raise LookupError(f"no database for {row.system} {row.backend}")
     gemm, moe = MODES.get((row.model, row.precision), (None, None))
-    layout = row.layout
+    layout, drafts = row.layout, launch.draft_tokens if launch else 0
+    kv = "bfloat16" if bf16_attention or (launch and launch.kv == "bf16") else "fp8" if launch else None
+    tokens_a_step = sum(ACCEPTED**guess for guess in range(drafts + 1))
     model = get_model(
         CHECKPOINTS[row.model, row.precision],
         config.ModelConfig(
@@ -133,7 +143,8 @@ def compiled(row: Row, *, bf16_attention: bool):
             gemm_quant_mode=common.GEMMQuantMode[gemm] if gemm else None,
             moe_quant_mode=common.MoEQuantMode[moe] if moe else None,
             fmha_quant_mode=common.FMHAQuantMode.bfloat16 if bf16_attention else None,
-            kvcache_quant_mode=common.KVCacheQuantMode.bfloat16 if bf16_attention else None,
+            kvcache_quant_mode=common.KVCacheQuantMode[kv] if kv else None,
+            nextn=drafts,
             system=row.system,
         ),
         row.backend,
@@ -145,9 +156,10 @@ def compiled(row: Row, *, bf16_attention: bool):
         shape = config.RuntimeConfig(batch_size=batch, isl=row.input_tokens, osl=row.output_tokens)
         if row.disaggregated:
             summary = backend.run_static(model, database, shape, "static_gen")
-            return sum(summary.get_generation_latency_dict().values()) / (row.output_tokens - 1) / 1e3
+            latency_ms = sum(summary.get_generation_latency_dict().values())
+            return latency_ms / (row.output_tokens - 1) / 1e3 / tokens_a_step
         summary = backend.run_agg(model, database, shape, ctx_tokens=row.input_tokens)
-        return summary.get_result_dict()["tpot"] / 1e3
+        return summary.get_result_dict()["tpot"] / 1e3 / tokens_a_step
 
     return predict
 
