@@ -5,8 +5,8 @@
 Needs the extra `nvidia`. Configurations are compiled once each (about a second) and then asked for all of
 their rows. It gets the layouts as they ran, the newest database of its own, its own checkpoint's defaults,
 and the scheduling budget that its `estimate` command uses (one prompt a mixed step). With `--launches` it is
-told the caches and the speculation of InferenceX's scripts too, with our share of guesses that hold, as it has
-none; that makes it a little worse.
+told the caches and the speculation of InferenceX's scripts too, with our share of guesses that hold, as it
+has none; that makes it a little worse.
 """
 
 import argparse
