@@ -17,6 +17,7 @@ LAYERS = (
     ("version",),
     ("units", "errors", "clock", "rng", "processes"),
     ("config",),
+    ("compiling_parts",),
     ("compiling",),
     ("catalog",),
     ("silicon",),
