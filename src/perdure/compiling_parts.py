@@ -1,4 +1,4 @@
-"""How numba compiles a function that only compiled code calls: to be linked and optimised once, with the whole.
+"""How numba compiles a function that only compiled code calls: to be optimised once, with the whole.
 
 By itself numba links, optimises and turns into machine code every function together with all that it calls,
 so that a kernel of a hundred functions is optimised dozens of times over. A part is only translated; the
