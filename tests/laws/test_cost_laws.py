@@ -126,7 +126,7 @@ FASTER = [
 
 
 @given(layout=layouts, batch=batches, name=st.sampled_from(FASTER), factor=st.floats(1, 50))
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_a_faster_part_never_makes_a_batch_slower(
     layout: tuple[str, Parallel], batch: Batch, name: str, factor: float
 ) -> None:
@@ -140,7 +140,7 @@ def test_a_faster_part_never_makes_a_batch_slower(
 
 
 @given(layout=layouts, batch=batches)
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_splitting_never_beats_the_roofline(layout: tuple[str, Parallel], batch: Batch) -> None:
     """Law: chips that share a batch are held for no less than one chip, large enough, would take alone."""
     split, alone = instance(layout), instance((layout[0], Parallel()))
@@ -150,7 +150,7 @@ def test_splitting_never_beats_the_roofline(layout: tuple[str, Parallel], batch:
 
 
 @given(layout=layouts, batch=batches)
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_no_operation_beats_the_roofline(layout: tuple[str, Parallel], batch: Batch) -> None:
     """Law: neither compute nor memory is ever faster than its peak, and every second has one cause."""
     there = instance(layout)
@@ -188,7 +188,7 @@ def test_more_cached_tokens_never_make_a_prefill_slower(
 
 
 @given(layout=layouts, batch=batches)
-@settings(max_examples=40)
+@settings(max_examples=20)
 def test_ranges_hold_their_mid_and_only_guesses_make_one(layout: tuple[str, Parallel], batch: Batch) -> None:
     """Law: low <= mid <= high, apart where something was guessed, equal where nothing was."""
     price = instance(layout).price(batch)
