@@ -25,13 +25,13 @@ from perdure.models.cost_table import CostTable, Limits
 from perdure.rng import seeded
 from perdure.silicon.calibration_software import software_of
 from perdure.twin.closed_loop_compiled import Replica, closed_loop
+from perdure.twin.validate_launch import launch_of
 from perdure.twin.validate_predict import instance_of
 from perdure.twin.validate_rows import Layout, Row
 
 PATH = Path(__file__).parent / "front.toml"
 SETTINGS_PATH = Path(__file__).parent / "inferencex.toml"
 STEP_TOKENS = 8192  # default of all three stacks on chips of 80 GB and more
-STEP_TOKENS_MAX = 32_768
 MANY_CLIENTS = 16  # from which on InferenceX sets servers otherwise
 SEQUENCES_MAX = 1024
 WAVES = 10  # requests of each client: what InferenceX sends
@@ -107,6 +107,11 @@ def fronts(path: Path = PATH) -> Mapping[str, Front]:
     return found
 
 
+def front_of(row: Row) -> Front:
+    """That of its generation, or where none was fitted to it, of its stack."""
+    return fronts().get(row.generation) or fronts()[row.backend]
+
+
 @cache
 def settings(path: Path = SETTINGS_PATH) -> Mapping[str, Mapping[str, Any]]:
     """What is published of servers, by `model/precision/system`."""
@@ -170,7 +175,7 @@ def score_ttft(rows: Sequence[Row]) -> TtftScore:
             except PerdureError:
                 continue
         settings.add(key)
-        errors[row.model, row.backend].append(waited[key].ttft_s(fronts()[row.generation]) / row.ttft_s - 1)
+        errors[row.model, row.backend].append(waited[key].ttft_s(front_of(row)) / row.ttft_s - 1)
     groups = tuple(_group(*key, found) for key, found in sorted(errors.items()))
     every = [abs(error) for found in errors.values() for error in found]
     return TtftScore(
@@ -209,7 +214,16 @@ def _lengths(row: Row, clients: int) -> tuple[Integers, Integers]:
 
 
 def _replica(row: Row, setting: Setting, served: int) -> Replica:
-    instance, table = _priced(row.model, row.precision, row.system, row.backend, row.layout, row.generation)
+    instance, table = _priced(
+        row.model,
+        row.precision,
+        row.system,
+        row.backend,
+        row.layout,
+        row.generation,
+        launch_of(row).kv,
+        setting.chunk_tokens,
+    )
     return Replica(
         table=arrays_of(table),
         every=np.array([float(span.every_tokens) for span in table.spans]),
@@ -230,10 +244,17 @@ def _replica(row: Row, setting: Setting, served: int) -> Replica:
 
 @cache
 def _priced(
-    model: str, precision: str, system: str, backend: str, layout: Layout, generation: str
+    model: str,
+    precision: str,
+    system: str,
+    backend: str,
+    layout: Layout,
+    generation: str,
+    kv: str,
+    tokens: int,
 ) -> tuple[Instance, CostTable]:
-    instance = instance_of(model, precision, system, backend, layout, generation)
-    limits = Limits(tokens=STEP_TOKENS_MAX, sequences=SEQUENCES_MAX, context_tokens=CONTEXT_TOKENS_MAX)
+    instance = instance_of(model, precision, system, backend, layout, generation, kv)
+    limits = Limits(tokens=tokens, sequences=SEQUENCES_MAX, context_tokens=CONTEXT_TOKENS_MAX)
     return instance, Sample(instance, limits).table()
 
 
