@@ -78,7 +78,7 @@ def _twin(arguments: argparse.Namespace) -> int:
     """Judge the twin by whatever there is to judge it by; raises Unavailable where there is nothing."""
     sample: Path | None = arguments.sample or _installed_sample()
     if sample is None and arguments.runs is None:
-        raise Unavailable(f"there is nothing to judge the twin by: add --runs, or {SAMPLE_HINT}")
+        raise Unavailable(f"there is nothing to judge the twin by: add --runs DIR; {SAMPLE_HINT}")
     rows = None if sample is None else _rows(sample, arguments.split)
     report = twin_report(arguments.split, rows, arguments.runs)
     if arguments.json:
