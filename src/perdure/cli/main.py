@@ -26,6 +26,7 @@ COMMANDS = {
     "trace": "show, import and export what agents asked of their models, without text",
     "cost": "say what one batch costs on any chip: seconds, joules, money",
     "simulate": "say what a fleet would do with a workload, call by call",
+    "plan": "say which hardware would serve a workload best, and how sure that is",
     "estimate": "say what a recorded run would take on other hardware",
     "catalog": "print what is known of chips, racks and models, and who says so",
     "validate": "score our predictions on measured runs",

@@ -12,7 +12,7 @@ from perdure.models.cost import Instance
 from perdure.models.cost_table import CostTable, Limits
 from perdure.models.operations_attention import Tokens
 from perdure.silicon.price import Machine, Rating, rate
-from perdure.silicon.ranges import Draw
+from perdure.silicon.ranges import DRAWS, Draw
 from perdure.silicon.roofline import Operation
 from perdure.silicon.table import Curve, Grid, curve_through, surface_through
 
@@ -62,10 +62,10 @@ class Sample:
             prompt_s=surface_through(self._new, self._cached, self._prompt_values(there)),
         )
 
-    def tables(self) -> tuple[CostTable, ...]:
-        """The table in every draw of the guesses that it rests on; none where nothing is guessed."""
+    def tables(self, draws: int = DRAWS) -> tuple[CostTable, ...]:
+        """The table in each of the first `draws` of the guesses that it rests on; none if nothing is guessed."""
         rated = self._rate(self._lowering.operations(self._lowering.sums(_ANY)))
-        return tuple(self.table(machine) for machine in self._instance.machines(rated))
+        return tuple(self.table(machine) for machine in self._instance.machines(rated)[:draws])
 
     def _software_s(self, draw: Draw) -> float:
         return self._rate(()).software(draw).software_s

@@ -11,7 +11,7 @@ from perdure.models.cost_sample import Sample
 from perdure.models.cost_table import CostTable, Limits
 from perdure.models.memory import memory_of
 from perdure.silicon.price import Machine
-from perdure.silicon.ranges import over_draws
+from perdure.silicon.ranges import DRAWS, over_draws
 from perdure.twin.deployment import Deployment
 from perdure.twin.kernel_records import BIN_MIXED, BIN_SEQUENCES, BIN_TOKENS
 from perdure.twin.pool import Costs, Engine, Pool, Power, Provenance, Tier
@@ -36,9 +36,15 @@ def default_engine(deployment: Deployment) -> Engine:
 
 
 def pool_of(
-    deployment: Deployment, *, name: str, replicas: int, engine: Engine, tiers: Sequence[Tier] = ()
+    deployment: Deployment,
+    *,
+    name: str,
+    replicas: int,
+    engine: Engine,
+    tiers: Sequence[Tier] = (),
+    draws: int = DRAWS,
 ) -> Pool:
-    """`replicas` of a deployment; BadRequest where one cannot hold the model and a context."""
+    """`replicas` of a deployment, in so many draws; BadRequest where one cannot hold the model and a context."""
     instance = deployment.instance
     sample = Sample(instance, Limits(tokens=max(engine.batch_tokens_max, SHORT_PROMPT)))
     table = sample.table()
@@ -52,8 +58,8 @@ def pool_of(
     assert len(spans) <= SPANS_MAX, "no model sees in more ways"
     kv_tokens, bytes_per_token, sequence_tokens = _room(deployment, engine)
     power = instance.hardware.mid.chip.power_w is not None
-    tables = sample.tables()
-    machines = instance.hardware.drawn if tables else ()
+    tables = sample.tables(draws)
+    machines = instance.hardware.drawn[: len(tables)]
     electricity = deployment.electricity
     return Pool(
         name=name,

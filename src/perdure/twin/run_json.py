@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+from perdure.twin.result import Result
 from perdure.twin.run import Run
 
 
 def run_json(run: Run, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Every figure of the mid draw; `ranges` maps names such as `jct_s.p95` to their ends."""
-    result = run.result
+    return result_json(run.result, facts)
+
+
+def result_json(result: Result, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a result alone."""
     return {
         **facts,
         "requests": result.requests,
