@@ -35,6 +35,7 @@ ANY_STACK = "any"
 MODULES = ("sparse_decode_module", "sparse_prefill_module")
 STEPS_PER_OCTAVE = 50
 INDEX_MS_MIN = 0.005
+HALF_BYTES = 2  # exchanges were timed in FP16, and their sizes are in numbers
 
 ROWS = (1, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)
 COLUMNS = (128, 256, 512, 1024, 1536, 2048, 3072, 4096, 5120, 6144, 8192, 12288, 16384, 65536)
@@ -243,6 +244,7 @@ def reduces(system: str, stack: str) -> Iterator[Sampled]:
         if frame.kernel_source.str.contains("graph").any():
             frame = frame[frame.kernel_source.str.contains("graph")]
         for chips, part in frame.groupby("num_gpus"):
+            part = part.assign(message_size=part.message_size * HALF_BYTES)
             yield table("all_reduce", f"{chips}", version, part, {"message_size": MESSAGES})
 
 
@@ -251,13 +253,8 @@ def collectives(system: str) -> Iterator[Sampled]:
     for version, frame in newest(system, "comm", "nccl", "nccl_perf"):
         frame = frame[frame.nccl_dtype == "half"]
         for (op, chips), part in frame.groupby(["op_name", "num_gpus"]):
-            yield table(
-                op,
-                f"{chips}",
-                version,
-                part.assign(message_size=part.message_size * 2),
-                {"message_size": MESSAGES},
-            )
+            part = part.assign(message_size=part.message_size * HALF_BYTES)
+            yield table(op, f"{chips}", version, part, {"message_size": MESSAGES})
 
 
 def every(system: str, family: str, stack: str, name: str) -> Iterator[tuple[str, pd.DataFrame]]:

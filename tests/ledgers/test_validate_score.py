@@ -140,12 +140,12 @@ def test_prompts_that_came_together_are_prefilled_together(tmp_path: Path) -> No
 def test_chips_reduce_with_the_kernel_that_was_launched(tmp_path: Path) -> None:
     """Kimi under vLLM on B200 adds up with FlashInfer's kernel, which is faster than vLLM's own."""
     line = DENSE.format(9).replace("Qwen/Qwen3-32B", "moonshotai/Kimi-K2.5-NVFP4").replace("h200", "b200")
-    line = line.replace(",fp8,", ",fp4,")
+    line = line.replace(",fp8,", ",fp4,").replace("rency=16", "rency=64").replace(",1024,16,", ",1024,64,")
     own = line.replace("a,", "b,", 1).replace("source_file=x.csv", "source_file=aic-auto-gap-analysis/x.csv")
     told, untold = rows_of(tmp_path, line, own)
     assert (launch_of(told).fused_reduces, launch_of(untold).fused_reduces) == (True, False)
     untold = replace(untold, input_tokens=round(0.9 * 1024), output_tokens=round(0.9 * 1024))
-    assert predict(told).decode_s < 0.95 * predict(untold).decode_s
+    assert predict(told).decode_s < 0.97 * predict(untold).decode_s
 
 
 def test_one_release_is_slow_behind_one_address(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ MEAN_LENGTH = 0.9  # of the nominal one, where lengths are drawn evenly from 80 
 PREFILL_TOKENS_MAX = 8192  # that SGLang prefills in one step (`chunked_prefill_size` on these chips)
 TOGETHER_TOKENS_MAX = 16384  # and where InferenceX set it
 # Share of guesses that hold, each behind one that held: fitted to DeepSeek's rows with two guesses a step.
-ACCEPTED = 0.6
+ACCEPTED = 0.5
 SPECULATIVE = "sglang-speculative"
 ROUNDS = 2  # of the fixed point between how long an answer takes and how many decode at once
 
