@@ -12,7 +12,7 @@ from perdure.models.parallel import Parallel
 from perdure.models.precision import file_precision, find_precision
 from perdure.silicon.ranks import busiest
 from perdure.silicon.roofline import Operation
-from perdure.silicon.shapes import Attention, Experts, Gemm, Message
+from perdure.silicon.shapes import Attention, Elementwise, Experts, Gemm, Message
 
 
 def lowering(name: str, precision: str = "bf16", *, kv: str = "bf16", **degrees: int) -> Lowering:
@@ -296,6 +296,13 @@ def test_routers_stay_as_wide_as_the_head() -> None:
     assert isinstance(router.shape, Gemm)
     assert router.shape.arithmetic == "bf16"
     assert router.shape.held_bytes == 2 * 256 * 7168
+
+
+def test_an_index_has_a_chain_of_small_kernels() -> None:
+    """Ledger: six in each of GLM-5's 78 layers, each passing a token's 128 channels in and out."""
+    small = [op for op in operations(lowering("glm-5"), one_decode()) if op.name == "index small kernels"]
+    assert sum(op.repeats for op in small) == 6 * 78
+    assert all(isinstance(op.shape, Elementwise) and op.shape.bytes_moved == 2 * 128 * 2 for op in small)
 
 
 def test_chips_add_up_what_a_joint_norm_needs() -> None:

@@ -27,6 +27,9 @@ from perdure.silicon.shapes import Gemm, Message, Phase, Recurrence
 ALL = Span()
 # Weights of the product that a decode of latent attention does without: see `LatentAttention`.
 EXPANDED = "key, value up"
+# Of an index's keys: norm, rotation, Hadamard transform, quantization, store; and the scale of its weights.
+# The queries' own run beside (the indexer of DeepSeek-V3.2's published inference code).
+INDEX_KERNELS = 6
 NORM_SUMS_BYTES = 8.0  # one FP32 sum of squares of queries, one of keys
 
 
@@ -130,6 +133,9 @@ def _norms_and_gates(attention: Attention, tokens: float, here: Here) -> Iterato
         case LatentAttention():
             latents = attention.query_latent_channels + attention.kv_latent_channels
             yield elementwise("latent norm", tokens, 2 * latents, here)
+            if attention.index is not None:
+                small = elementwise("index small kernels", tokens, 2 * attention.index.head_channels, here)
+                yield replace(small, repeats=INDEX_KERNELS)
         case LinearAttention():
             values = attention.value_heads * attention.head_channels / min(here.tp, attention.value_heads)
             keys = attention.key_heads * attention.head_channels / min(here.tp, attention.key_heads)
