@@ -4,19 +4,21 @@ import argparse
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from perdure.clock import Clock, SystemClock
 from perdure.config import read_places
-from perdure.errors import BadRequest
+from perdure.errors import BadRequest, StorageFailed
 from perdure.scheduling.policies import KINDS, Kind, bundle, lacking
 from perdure.scheduling.policy_file import Chosen, choose_policy
 from perdure.silicon.price_rent import typed_rents
 from perdure.traces.programs import Programs, check_programs
 from perdure.traces.workload_text import parse_workload
 from perdure.twin.kernel_arrays import World
-from perdure.twin.run import DRAWS_MIN, read_pools
+from perdure.twin.report_figures import report_json, report_of
+from perdure.twin.run import DRAWS_MIN, Run, read_pools
 from perdure.twin.run import run as run_twin
 from perdure.twin.run_json import run_json
 from perdure.twin.run_text import run_text
@@ -82,12 +84,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="draws run at once (1)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of generated workloads (0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--html", type=Path, metavar="OUT", help="write one page with curves that needs no network"
+    )
+    parser.add_argument(
+        "--perfetto", type=Path, metavar="OUT", help="write every call as a trace for ui.perfetto.dev"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Simulate, and print what came out."""
     clock = SystemClock()
     begun_s = clock.monotonic_s()
+    for path in (arguments.html, arguments.perfetto):
+        if path is not None and not path.parent.is_dir():
+            raise BadRequest(f"there is no folder {path.parent}; make it, or name another file than {path}")
     policies, chosen = _policies(arguments)
     programs = check_programs(
         parse_workload(arguments.workload, rng_seed=arguments.seed, read_file=_read_file)
@@ -121,10 +132,31 @@ def run(arguments: argparse.Namespace) -> int:
         "guessed": any(pool.draws for pool in pools),
     }
     if arguments.json:
-        sys.stdout.buffer.write(orjson.dumps(run_json(ran, facts), option=orjson.OPT_INDENT_2) + b"\n")
+        report = report_of(ran.world, programs, pools)
+        told = {**run_json(ran, facts), **report_json(report)}
+        sys.stdout.buffer.write(orjson.dumps(told, option=orjson.OPT_INDENT_2) + b"\n")
     else:
         sys.stdout.write(run_text(ran, facts))
+    _write_files(arguments, ran, facts)
     return 0
+
+
+def _write_files(arguments: argparse.Namespace, ran: Run, facts: dict[str, Any]) -> None:
+    """The page and the trace, where asked for; what makes them is imported only then."""
+    if arguments.html is not None:
+        page: str = import_module("perdure.twin.report_page").run_page(ran, facts)
+        _write(arguments.html, page.encode())
+    if arguments.perfetto is not None:
+        trace = import_module("perdure.twin.perfetto").trace_of(ran)
+        _write(arguments.perfetto, orjson.dumps(trace.content), remark=trace.left_out)
+
+
+def _write(path: Path, content: bytes, *, remark: str | None = None) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise StorageFailed(f"{path} cannot be written: {error}; name another file") from error
+    print(f"wrote {path}" + (f" ({remark})" if remark else ""), file=sys.stderr)
 
 
 def _policies(arguments: argparse.Namespace) -> tuple[Policies, list[Chosen]]:

@@ -105,6 +105,11 @@ def folded(title: str, body: str) -> str:
     return f"<details><summary>{escape(title)}</summary>{body}</details>"
 
 
+def heading(title: str) -> str:
+    """What is above a part of a section."""
+    return f"<h3>{escape(title)}</h3>"
+
+
 def section(title: str, *bodies: str) -> str:
     """A part of the page; nothing where it has no body."""
     body = "".join(bodies)

@@ -29,6 +29,7 @@ from perdure.twin.run_words import (
     TIMES,
     duration,
     endings_text,
+    energy_text,
     guesses_of,
     guesses_text,
     money_text,
@@ -110,7 +111,11 @@ def _tiles(result: Result) -> Iterator[tuple[str, Cell, Cell]]:
         _value("kv_peak_bytes", result.kv_peak_bytes, bytes_text),
         join("of ", _value("kv_capacity_bytes", result.kv_capacity_bytes, bytes_text)),
     )
-    yield "energy of the chips", _value("energy_j", result.energy_j, _kwh), _ends(result, "energy_j", _kwh)
+    yield (
+        "energy of the chips",
+        _value("energy_j", result.energy_j, energy_text),
+        _ends(result, "energy_j", energy_text),
+    )
     rent = _ends(result, "money_usd", money_text)
     if result.money_usd is None:
         rent = Html("no price known: --price sets one")
@@ -272,7 +277,3 @@ def _ends(result: Result, name: str, text: Any) -> Html:
 
 def _count(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _kwh(joules: float) -> str:
-    return f"{joules / 3.6e6:,.3g} kWh" if joules < 3.6e8 else f"{joules / 3.6e6:,.0f} kWh"

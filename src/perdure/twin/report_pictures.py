@@ -13,6 +13,7 @@ from perdure.twin.report_html import (
     drawing,
     figure_of,
     folded,
+    heading,
     join,
     legend,
     number,
@@ -90,7 +91,7 @@ def over_time(run: Run) -> Iterator[str]:
         if not len(line.time_s):
             continue
         if len(pools) > 1:
-            yield Html(f"<h3>{join(pool.name).text}</h3>").text
+            yield heading(pool.name)
         yield side_by_side(
             _timelines(
                 line, pool.kv_blocks * pool.engine.block_tokens * pool.kv_bytes_per_token * pool.replicas
@@ -101,7 +102,7 @@ def over_time(run: Run) -> Iterator[str]:
 def hit_table(hits: Sequence[TurnHits]) -> Iterator[str]:
     """How much of prompts was found, by which call of its session it is."""
     columns = [
-        Column(title="call of its session"),
+        Column(title="call"),
         Column(title="", kind="bars"),
         number("found"),
         number("calls"),
@@ -119,6 +120,7 @@ def hit_table(hits: Sequence[TurnHits]) -> Iterator[str]:
             ]
         )
     if rows:
+        yield heading("By number of the call in its session")
         yield table(columns, rows, about="share of prompts found in caches by number of the call")
 
 
@@ -126,7 +128,7 @@ def level_table(holdings: Sequence[Holding]) -> Iterator[str]:
     """What each level of memory held of KV at most, and what went through it."""
     several = len({one.pool for one in holdings}) > 1
     heads = ("at most", "taken from here", "brought from above", "went below", "lost")
-    columns = [Column(title="KV in"), Column(title="", kind="bars"), *(number(head) for head in heads)]
+    columns = [Column(title="level"), Column(title="", kind="bars"), *(number(head) for head in heads)]
     rows: list[Sequence[Cell]] = []
     for place, one in enumerate(holdings):
         share = one.peak_bytes / one.capacity_bytes if one.capacity_bytes else 0.0
@@ -137,7 +139,7 @@ def level_table(holdings: Sequence[Holding]) -> Iterator[str]:
 
         rows.append(
             [
-                f"{one.pool}, {one.name}" if several else one.name,
+                join(one.name, small(one.pool)) if several else one.name,
                 Html(bar([(min(1.0, share), 2, share_text(share))], about=f"{share_text(share)} at most")),
                 join(size("peak_bytes"), small(join("of ", size("capacity_bytes")))),
                 *(
@@ -146,6 +148,7 @@ def level_table(holdings: Sequence[Holding]) -> Iterator[str]:
                 ),
             ]
         )
+    yield heading("By level of memory")
     yield table(columns, rows, about="KV held by each level of memory")
 
 

@@ -14,7 +14,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
   margin: 0 auto; padding: 1.5rem 1rem 4rem; }
 h1 { font-size: 1.4rem; line-height: 1.3; margin: 0 0 .8rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.15rem; margin: 2.4rem 0 .3rem; }
-h3 { font-size: 1rem; margin: 1.4rem 0 .3rem; }
+h3 { font-size: 1rem; margin: 1.6rem 0 .3rem; }
 p { max-width: 76ch; margin: .3rem 0 .8rem; } .soft, figcaption, dt { color: var(--soft); }
 dl.run { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 0 0 1rem; }
 dl.run dd { margin: 0; overflow-wrap: anywhere; }
@@ -40,8 +40,10 @@ th { text-align: left; color: var(--soft); font-weight: 600; }
 thead th { vertical-align: bottom; }
 td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th:last-child, td:last-child { padding-right: 0; }
-.n { text-align: right; white-space: nowrap; } td small, th small { color: var(--soft); display: block; font-weight: 400; }
+.n { text-align: right; white-space: nowrap; } .n small { white-space: normal; }
+td small, th small { color: var(--soft); display: block; font-weight: 400; }
 td.bars { width: 60%; padding-top: .45rem; }
+th[scope=row] { min-width: 5.5rem; }
 td.long { color: var(--soft); overflow-wrap: anywhere; min-width: 14rem; }
 .status { font-size: 12px; padding: 0 .45em; border-radius: .7em; background: var(--panel);
   white-space: nowrap; }

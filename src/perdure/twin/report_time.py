@@ -14,7 +14,7 @@ PARTS: Mapping[str, str] = {
     "sub_agents": "waiting for sub-agents",
     "tool": "a tool running",
     "tool_queue": "waiting for a tool worker",
-    "person": "a person, or a pause",
+    "person": "a person or a pause",
     "queue": "queued",
     "load": "loading KV from below HBM",
     "prefill": "prefill",
@@ -59,7 +59,7 @@ class Group:
 def job_times(world: World, programs: Programs) -> JobTimes:
     """Where the time of each whole program went."""
     found = whole_programs(world)
-    starts_s, children_s = _starts_s(world, programs), _children_end_s(world, programs)
+    starts_s, children_s = gap_starts_s(world, programs), children_end_s(world, programs)
     parts = _parts_of_turns(world, starts_s, children_s)
     seconds = np.zeros((len(found), len(PARTS)))
     session = _last_sessions(world)[found]
@@ -119,7 +119,7 @@ def _last_sessions(world: World) -> Integers:
     return last
 
 
-def _starts_s(world: World, programs: Programs) -> Floats:
+def gap_starts_s(world: World, programs: Programs) -> Floats:
     """[turn] when what lies before its call began: the answer before, the fork, or the program's start."""
     ended_s = np.asarray(world.turns.ended_s)
     starts_s = np.concatenate([[0.0], ended_s[:-1]])
@@ -129,7 +129,7 @@ def _starts_s(world: World, programs: Programs) -> Floats:
     return starts_s
 
 
-def _children_end_s(world: World, programs: Programs) -> Floats:
+def children_end_s(world: World, programs: Programs) -> Floats:
     """[turn] when the last of the sessions that it waited for was over; before all time where it had none."""
     ends_s = np.full(len(world.turns), -np.inf)
     joined = np.flatnonzero(programs.joined)

@@ -1,97 +1,141 @@
-"""A run of the twin for a person at a terminal."""
+"""A run of the twin for a person at a terminal of 80 columns."""
 
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from perdure.twin.report_endings import endings_of, outcome_text
+from perdure.twin.report_time import PARTS, groups_of, job_times
+from perdure.twin.result import Result
 from perdure.twin.run import Run
-from perdure.units import bytes_text, seconds_text
-
-TIMES = (
-    ("jct_s", "job completion"),
-    ("ttft_s", "time to first token"),
-    ("tpot_s", "time per token"),
-    ("e2e_s", "whole call"),
+from perdure.twin.run_words import (
+    TIMES,
+    counted,
+    duration,
+    endings_text,
+    energy_text,
+    guesses_text,
+    money_text,
+    policies_text,
+    share_text,
 )
-PARTS = ("mean", "p50", "p90", "p95", "p99")
+from perdure.units import bytes_text
+
+SUMMARY = ("mean", "p50", "p90", "p95", "p99")
+COLUMNS = 79
+NAME = 16  # columns of what stands on the left
+SHOWN_SHARE_MIN = 0.005  # of a job's time, of a part that is named
 
 
 def run_text(run: Run, facts: Mapping[str, Any]) -> str:
     """What came out, as lines of text."""
     result = run.result
-    lines = [
-        f"{facts['workload']} on {facts['on']}",
-        f"  {_policies(facts)}",
-        "",
-        f"  {'':20}" + "".join(f"{part:>12}" for part in PARTS),
+    endings = endings_text(endings_of(run.world), result)
+    blocks = [
+        [*_what_was_run(run, facts)],
+        [_filled(endings)],
+        [*_times(result)],
+        [*_rows(run)],
+        [_filled(guesses)] if (guesses := guesses_text(result, facts)) else [],
+        [f"simulated in {facts['wall_s']:.2f} s, of which the kernel took {facts['kernel_s']:.3f} s"],
     ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _what_was_run(run: Run, facts: Mapping[str, Any]) -> Iterator[str]:
+    pools = run.layout.pools
+    chips = counted(sum(pool.chips * pool.replicas for pool in pools), "chip")
+    replicas = counted(sum(pool.replicas for pool in pools), "replica")
+    yield str(facts["workload"])
+    yield f"on {facts['on']} ({replicas} on {chips})"
+    yield _filled(f"{policies_text(facts)}; seed {facts['seed']}")
+    if facts["hypothetical"]:
+        names = ", ".join(facts["hypothetical"])
+        yield _filled(f"HYPOTHETICAL: a stock vLLM cannot be told to do what {names} asks")
+
+
+def _times(result: Result) -> Iterator[str]:
+    yield f"{'':{NAME}}" + "".join(f"{part:>12}" for part in SUMMARY)
     for name, title in TIMES:
         values: Mapping[str, float | None] = getattr(result, name)
-        lines.append(f"  {title:20}" + "".join(f"{_time(values[part]):>12}" for part in PARTS))
-        if any(f"{name}.{part}" in result.ranges for part in PARTS):
-            ends = [result.ranges.get(f"{name}.{part}") for part in PARTS]
-            for side, title_of_side in ((0, "  low"), (1, "  high")):
-                lines.append(
-                    f"  {title_of_side:20}"
-                    + "".join(f"{_time(end[side] if end else None):>12}" for end in ends)
+        yield f"{title:{NAME}}" + "".join(f"{_time(values[part]):>12}" for part in SUMMARY)
+        ends = [result.ranges.get(f"{name}.{part}") for part in SUMMARY]
+        if any(ends):
+            for side, title_of_side in ((0, "  from"), (1, "  to")):
+                yield f"{title_of_side:{NAME}}" + "".join(
+                    f"{_time(end[side] if end else None):>12}" for end in ends
                 )
-    lines += ["", *_counts(run), *_costs(run), "", *_notes(run, facts)]
-    return "\n".join(lines) + "\n"
 
 
-def _policies(facts: Mapping[str, Any]) -> str:
-    chosen = ", ".join(f"{kind} {name}" for kind, name in facts["policies"].items())
-    hypothetical = facts["hypothetical"]
-    marked = f"; hypothetical, no stock vLLM does it: {', '.join(hypothetical)}" if hypothetical else ""
-    return f"{chosen}{marked}"
+def _rows(run: Run) -> Iterator[str]:
+    result = run.result
+    if result.prefix_hit_rate is not None:
+        found = f"{share_text(result.prefix_hit_rate)} found in caches"
+        found += _ends(result, "prefix_hit_rate", share_text)
+        computed = f"{result.prefill_tokens_computed:,} computed"
+        yield _row("prompts", f"{counted(result.prompt_tokens, 'token')}, {found}; {computed}")
+    yield _row("KV", _kv(result))
+    yield _row("chips", f"at work {share_text(result.busy_share)} of the time; {_energy(result)}")
+    yield _row("rent", _rent(result))
+    if went := _time_went(run):
+        yield _row("a job's time", went)
+    for name, count in result.outcomes.items():
+        yield _row("not answered", f"{counted(count, 'call')}: {outcome_text(name, run.layout.pools)}")
+
+
+def _kv(result: Result) -> str:
+    share = result.kv_peak_bytes / result.kv_capacity_bytes if result.kv_capacity_bytes else 0.0
+    peak, capacity = bytes_text(result.kv_peak_bytes), bytes_text(result.kv_capacity_bytes)
+    parts = [f"at most {peak} of {capacity} in HBM ({share:.0%})"]
+    if result.tier_peak_bytes:
+        parts.append(
+            f"{bytes_text(result.tier_peak_bytes)} in tiers below, {counted(result.loaded_tokens, 'token')} "
+            "loaded from there"
+        )
+    parts.append(counted(result.preemptions, "preemption"))
+    return "; ".join(parts)
+
+
+def _energy(result: Result) -> str:
+    if result.energy_j is None:
+        return "their power is not known, so no energy"
+    return energy_text(result.energy_j) + _ends(result, "energy_j", energy_text)
+
+
+def _ends(result: Result, name: str, text: Callable[[float], str]) -> str:
+    ends = result.ranges.get(name)
+    return f" ({text(ends[0])} to {text(ends[1])})" if ends else ""
+
+
+def _rent(result: Result) -> str:
+    if result.money_usd is None:
+        return "no price known; --price CHIP=LOW..HIGH sets one, $ for a chip and hour"
+    rent = money_text(result.money_usd) + _ends(result, "money_usd", money_text)
+    return f"{rent} for all chips and the whole run"
+
+
+def _time_went(run: Run) -> str:
+    """The larger parts of the mean job's time; empty where no job ended whole."""
+    groups = groups_of(job_times(run.world, run.layout.programs))
+    if not groups or not groups[0].jct_s:
+        return ""
+    whole = groups[0]
+    shares = {part: seconds / whole.jct_s for part, seconds in zip(PARTS, whole.seconds, strict=True)}
+    shown = sorted(
+        (part for part in PARTS if shares[part] >= SHOWN_SHARE_MIN), key=lambda part: -shares[part]
+    )
+    return ", ".join(f"{share_text(shares[part])} {PARTS[part]}" for part in shown)
 
 
 def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    return f"{seconds * 1000:.1f} ms" if seconds < 1 else seconds_text(seconds)
+    return "-" if seconds is None else duration(seconds)
 
 
-def _counts(run: Run) -> list[str]:
-    result = run.result
-    hit = "-" if result.prefix_hit_rate is None else f"{result.prefix_hit_rate:.1%}"
-    share = result.kv_peak_bytes / result.kv_capacity_bytes if result.kv_capacity_bytes else 0.0
-    lines = [
-        f"  {result.programs:,} of {result.programs_all:,} programs whole, {result.requests:,} of "
-        f"{result.turns:,} calls answered, {result.output_tokens:,} tokens generated "
-        f"in {seconds_text(result.simulated_s)}",
-        f"  prompts: {result.prompt_tokens:,} tokens, {hit} found in caches, "
-        f"{result.prefill_tokens_computed:,} computed",
-        f"  KV: at most {bytes_text(result.kv_peak_bytes)}, {share:.0%} of what there is"
-        + (f"; {bytes_text(result.tier_peak_bytes)} in tiers below" if result.tier_peak_bytes else "")
-        + f"; {result.preemptions:,} preemptions",
-        f"  chips busy {result.busy_share:.0%} of the time",
-    ]
-    if result.outcomes:
-        ended = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in result.outcomes.items())
-        lines.append(f"  calls that did not end as asked: {ended}")
-    return lines
+def _filled(text: str) -> str:
+    return textwrap.fill(text, COLUMNS, break_on_hyphens=False)
 
 
-def _costs(run: Run) -> list[str]:
-    result = run.result
-    energy = "power not known" if result.energy_j is None else f"{result.energy_j / 3.6e6:,.2f} kWh"
-    money = "no price known (--price CHIP=LOW..HIGH sets one)"
-    if result.money_usd is not None:
-        money = f"${result.money_usd:,.2f}"
-        if "money_usd" in result.ranges and result.ranges["money_usd"][0] < result.ranges["money_usd"][1]:
-            low, high = result.ranges["money_usd"]
-            money += f" (${low:,.2f} to ${high:,.2f})"
-    return [f"  energy of the chips: {energy}; rent: {money}"]
-
-
-def _notes(run: Run, facts: Mapping[str, Any]) -> list[str]:
-    guessed = sorted({one.what for one in run.result.provenance if one.status == "estimate"})
-    notes: list[str] = []
-    if guessed:
-        shown = ", ".join(guessed[:4]) + (f" and {len(guessed) - 4} more" if len(guessed) > 4 else "")
-        how = f"{facts['draws']} joint draws" if facts["draws"] else "NO ranges were asked for (--draws 0)"
-        notes.append(f"  rests on guesses: {shown}; low and high are of {how}")
-    notes.append(
-        f"  simulated in {facts['wall_s']:.2f} s, of which the kernel took {facts['kernel_s']:.3f} s"
+def _row(name: str, text: str) -> str:
+    return textwrap.fill(
+        f"{name:{NAME}}{text}", COLUMNS, subsequent_indent=" " * NAME, break_on_hyphens=False
     )
-    return notes

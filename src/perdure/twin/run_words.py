@@ -45,6 +45,12 @@ def money_text(usd: float) -> str:
     return f"${usd:,.2f}" if usd >= 0.1 else f"${usd:,.4f}"
 
 
+def energy_text(joules: float) -> str:
+    """Joules as kilowatt-hours, three figures of them."""
+    kwh = joules / 3.6e6
+    return f"{kwh:,.3g} kWh" if kwh < 1000 else f"{kwh:,.0f} kWh"
+
+
 def policies_text(facts: Mapping[str, Any]) -> str:
     """Which policy decides what."""
     return ", ".join(f"{kind} {name}" for kind, name in facts["policies"].items())
