@@ -8,14 +8,17 @@ from typing import Any
 import orjson
 
 from perdure.cli.plan_ask import BUILT_IN_AGENTS, BUILT_IN_MODEL, BUILT_IN_ON, BUNDLES, Asking, read_ask
-from perdure.clock import SystemClock
+from perdure.clock import Clock, SystemClock
 from perdure.config import read_places
-from perdure.errors import NotFound
-from perdure.twin.plan import Found, search
+from perdure.errors import BadRequest, NotFound
+from perdure.twin.plan import Ask, Found, search
 from perdure.twin.plan_choice import Chosen, choose
+from perdure.twin.plan_codesign import Effect, effects_of
+from perdure.twin.plan_codesign_text import codesign_json, codesign_text
 from perdure.twin.plan_json import plan_csv, plan_json
+from perdure.twin.plan_judge import closest
 from perdure.twin.plan_measure import GOALS, TIME
-from perdure.twin.plan_text import explain, plan_text
+from perdure.twin.plan_text import explain, fleet_text, plan_text
 from perdure.twin.plan_trials import Candidate
 from perdure.twin.run import DRAWS_MIN
 
@@ -58,6 +61,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_policies(parser)
     parser.add_argument(
         "--price", action="append", default=[], metavar="CHIP=LOW..HIGH", help="rent of a chip for an hour, $"
+    )
+    parser.add_argument("--power-price", metavar="P", help="of electricity, $ a kWh, or LOW..HIGH")
+    parser.add_argument("--facts", metavar="FILE", help="your own figures (TOML), laid over the catalogue")
+    parser.add_argument(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="NUMBER=LOW..HIGH",
+        help="say what a number of the choice does, such as chip.memory_bytes_per_s=0.5..2; all of them: all",
+    )
+    parser.add_argument(
+        "--fleet", type=int, default=1, metavar="N", help="so many of each: one simulated, scaled"
     )
     parser.add_argument(
         "--draws",
@@ -107,6 +122,9 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         progress.clear()
     chosen, notes = _chosen(asking, found)
+    effects = _effects(asking, found, chosen, clock, progress)
+    if asking.racks > 1 and chosen:
+        notes.append(fleet_text(found.candidates[chosen.place], asking.racks))
     facts: dict[str, Any] = {
         "workload": asking.workload,
         "slo": asking.slo,
@@ -127,11 +145,15 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(explain(found.candidates, place, chosen, ask.targets))
     elif arguments.json:
         answer = plan_json(found.candidates, chosen, facts, ask.targets)
+        if effects:
+            answer["codesign"] = codesign_json(effects, _varied(found, chosen, ask).name)
         sys.stdout.buffer.write(orjson.dumps(answer, option=orjson.OPT_INDENT_2) + b"\n")
     elif arguments.csv:
         sys.stdout.write(plan_csv(found.candidates, chosen))
     else:
         sys.stdout.write(plan_text(found.candidates, chosen, facts, ask.targets))
+        if effects:
+            sys.stdout.write("\n" + codesign_text(effects, _varied(found, chosen, ask).name))
     return 0 if found.complete else 1
 
 
@@ -149,6 +171,27 @@ def _chosen(asking: Asking, found: Found) -> tuple[Chosen | None, list[str]]:
         else [f"nothing that is feasible has a figure for {asking.goal}: job time decides"]
     )
     return by_time, known
+
+
+def _effects(
+    asking: Asking, found: Found, chosen: Chosen | None, clock: Clock, progress: "_Progress"
+) -> list[Effect]:
+    """What the numbers that were to be varied do, to the choice or to what comes closest to one."""
+    if not asking.varies or not found.complete:
+        return []
+    try:
+        return effects_of(
+            _varied(found, chosen, asking.ask), asking.varies, asking.ask, clock=clock, on_progress=progress
+        )
+    finally:
+        progress.clear()
+
+
+def _varied(found: Found, chosen: Chosen | None, ask: Ask) -> Candidate:
+    place = chosen.place if chosen else closest(found.candidates, ask.targets)
+    if place is None:
+        raise BadRequest("nothing that was named can run the workload: nothing to vary", param="vary")
+    return found.candidates[place]
 
 
 def _named(found: Sequence[Candidate], text: str) -> int:

@@ -22,11 +22,13 @@ from perdure.traces.programs import Programs, check_programs
 from perdure.traces.workload_text import is_file_workload, parse_workload
 from perdure.twin.deployment_text import find_model
 from perdure.twin.plan import Ask
+from perdure.twin.plan_facts import read_facts, read_power_price, yours
 from perdure.twin.plan_layouts import Asked, layouts_of, read_filter
 from perdure.twin.plan_measure import GOALS, SEEDS_MAX
 from perdure.twin.plan_pools import Sources
 from perdure.twin.plan_targets import read_budget, read_slo
 from perdure.twin.plan_trials import Choice
+from perdure.twin.plan_vary import SCALABLE, Vary, read_vary
 from perdure.twin.run import DRAWS_MIN
 from perdure.twin.simulate import Policies
 from perdure.twin.world import Options
@@ -43,6 +45,7 @@ AGENTS_MAX = 100_000
 # Nobody's recorded context is longer.
 WINDOW_TOKENS_MAX = 1_000_000
 CORES_MAX = 64
+RACKS_MAX = 100_000
 
 _SEED = re.compile(r"(?<=[,:])seed=(?P<seed>\d+)(,|$)")
 
@@ -58,14 +61,16 @@ class Asking:
     budget: str
     goal: str
     notes: tuple[str, ...]
+    varies: tuple[Vary, ...]
+    racks: int
 
 
 def read_ask(arguments: argparse.Namespace, places: Places) -> Asking:
     """What was typed, checked; raises BadRequest for what makes no sense."""
     notes: list[str] = []
     on, entries = _hardware(arguments, places, notes)
+    entries, catalog = _own_figures(arguments, entries, notes)
     sources = Sources(entries=entries, rents={})
-    catalog = sources.catalog()
     sources = replace(sources, rents=_rents(arguments.price, catalog))
     model = arguments.model or (None if arguments.on else BUILT_IN_MODEL)
     workload = _workload(arguments, model, on, catalog)
@@ -105,6 +110,8 @@ def read_ask(arguments: argparse.Namespace, places: Places) -> Asking:
         budget=arguments.budget or "",
         goal=goal,
         notes=tuple(notes),
+        varies=_varies(arguments.vary),
+        racks=_racks(arguments.fleet),
     )
 
 
@@ -126,6 +133,18 @@ def _hardware(
     return on, (machine,)
 
 
+def _own_figures(
+    arguments: argparse.Namespace, entries: tuple[Entry, ...], notes: list[str]
+) -> tuple[tuple[Entry, ...], Catalog]:
+    """`entries`, and those that the buyer's own figures make; the catalogue with all of them."""
+    if arguments.facts:
+        entries += read_facts(Path(arguments.facts), Sources(entries=entries, rents={}).catalog())
+    if arguments.power_price:
+        entries += (read_power_price(arguments.power_price, Sources(entries=entries, rents={}).catalog()),)
+    notes += [f"yours: {one.owner} {one.name.replace('_', ' ')} {one.text}" for one in yours(entries)]
+    return entries, Sources(entries=entries, rents={}).catalog()
+
+
 def _rents(texts: list[str], catalog: Catalog) -> dict[str, Rent]:
     """Rents by the id of the chip that was typed."""
     return {catalog.chip(name).id: rent for name, rent in typed_rents(texts).items()}
@@ -142,7 +161,9 @@ def _workload(arguments: argparse.Namespace, model: str | None, on: tuple[str, .
         raise BadRequest(f"--agents {agents}: from 1 to {AGENTS_MAX:,}", param="agents")
     named = model or next((text.partition("/")[2].partition(":")[0] for text in on if "/" in text), None)
     if not named:
-        raise BadRequest("--agents needs a model: give --model, such as --model qwen3.5-397b", param="model")
+        raise BadRequest(
+            "no model is named: write HARDWARE/MODEL, or give --model, such as qwen3.5-397b", param="model"
+        )
     window = int(find_model(named, catalog).figure("window_tokens").mid)
     return f"agents:programs={agents},tenants={agents},hours=1,window={min(window, WINDOW_TOKENS_MAX)}"
 
@@ -201,6 +222,20 @@ def _choice(name: str, single: dict[str, str], arguments: argparse.Namespace) ->
         Policies(**{kind: one.function for kind, one in chosen.items()}),
         Options(fair=arguments.fair, tools=arguments.tools),
     )
+
+
+def _varies(texts: list[str]) -> tuple[Vary, ...]:
+    """The numbers to scale; `all`: each of them, to half and to twice what it is."""
+    if texts == ["all"]:
+        return tuple(Vary(name=name, low=0.5, high=2.0) for name in SCALABLE)
+    varies = {vary.name: vary for vary in map(read_vary, texts)}
+    return tuple(varies.values())
+
+
+def _racks(racks: int) -> int:
+    if not 0 < racks <= RACKS_MAX:
+        raise BadRequest(f"--fleet {racks}: from 1 to {RACKS_MAX:,}", param="fleet")
+    return racks
 
 
 def _draws(draws: int) -> int:

@@ -7,6 +7,7 @@ from perdure.catalog.figure import Figure
 from perdure.silicon.ranges import ALL_DRAWS, Draw, Range, chance_of, drawn_figure, range_of
 from perdure.twin.plan_judge import feasible
 from perdure.twin.plan_measure import (
+    CALL,
     FLEET_S,
     JOULES,
     MONEY,
@@ -24,6 +25,8 @@ from perdure.twin.result import SECONDS_PER_HOUR
 
 # Nine in ten draws, as every range here holds.
 STABLE_SHARE = 0.9
+# What is nearer than this is the same: it says more of the workload's luck than of the candidate.
+SAME_SHARE = 0.005
 FLIPS_MAX = 8
 
 
@@ -55,11 +58,12 @@ def choose(
     places = eligible(found, axis, budgets)
     if not places:
         return None
-    best = min(places, key=lambda place: _key(found[place], axis))
+    best = _best(found, places, axis)
     wins = _wins(found, places, axis, targets, draws)
     others = [place for place in wins if place != best]
     seeds = _lost_seeds(found, places, best, axis)
-    stable = _hardware_wins(found, best, wins) >= STABLE_SHARE * draws and not seeds
+    drawn = bool(draws and wins)
+    stable = drawn and _hardware_wins(found, best, wins) >= STABLE_SHARE * draws and not seeds
     return Chosen(
         place=best,
         axis=axis,
@@ -102,6 +106,20 @@ def best_priced(found: Sequence[Candidate]) -> int | None:
     """The place of the feasible one on which a job costs least; None where nothing feasible has a price."""
     places = [place for place, one in enumerate(found) if feasible(one) and mean(one, MONEY) is not None]
     return min(places, key=lambda place: _key(found[place], MONEY), default=None)
+
+
+def _best(found: Sequence[Candidate], places: Sequence[int], axis: str) -> int:
+    """The best; of those within `SAME_SHARE` of it that with the shortest jobs, then calls, then the first.
+
+    Stock policies come first: what brings nothing is not recommended.
+    """
+    left = list(places)
+    for one_axis in (axis, TIME, CALL):
+        least = min(_or_worst(mean(found[place], one_axis)) for place in left)
+        left = [
+            place for place in left if _or_worst(mean(found[place], one_axis)) <= least * (1 + SAME_SHARE)
+        ]
+    return left[0]
 
 
 def _key(one: Candidate, axis: str) -> tuple[float, float]:

@@ -8,8 +8,18 @@ from typing import Any
 
 from perdure.silicon.ranges import Range
 from perdure.twin.plan_choice import Chosen, best_priced, break_even
+from perdure.twin.plan_facts import YOURS
 from perdure.twin.plan_judge import feasible, on_front
-from perdure.twin.plan_measure import AXES, JOULES, MONEY, confidence, mean, spread, usd_per_h
+from perdure.twin.plan_measure import (
+    AXES,
+    JOULES,
+    MONEY,
+    confidence,
+    electricity_usd_per_job,
+    mean,
+    spread,
+    usd_per_h,
+)
 from perdure.twin.plan_targets import METRICS, Target
 from perdure.twin.plan_trials import Candidate
 from perdure.twin.result import Result, with_ranges
@@ -114,6 +124,7 @@ def _candidate(
         "pareto": mark,
         "usd_per_job": _ends(spread(one, MONEY)),
         "joules_per_job": _ends(spread(one, JOULES)),
+        "electricity_usd_per_job": electricity_usd_per_job(one) if one.seeds else None,
         "usd_per_h": _ends(usd_per_h(one)),
         "break_even_usd_per_chip_h": _ends(price),
         "means": {name: mean(one, name) for name in names},
@@ -127,7 +138,12 @@ def _candidate(
         "seed": facts["seed"],
         "kernel_s": one.kernel_s,
     }
-    return result_json(drawn_result(one), mine) if one.seeds else {**_NOTHING, **mine}
+    if not one.seeds:
+        return {**_NOTHING, **mine}
+    answer = result_json(drawn_result(one), mine)
+    for fact in answer["provenance"]:
+        fact["status"] = YOURS if fact["source"].startswith(YOURS) else fact["status"]
+    return answer
 
 
 def _blank() -> dict[str, Any]:

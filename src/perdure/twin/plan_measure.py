@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 
-from perdure.silicon.ranges import Range, exactly, range_of
-from perdure.twin.plan_trials import Candidate, Trial
+from perdure.silicon.ranges import MID, Range, exactly, range_of
+from perdure.twin.plan_trials import MOST, Candidate, Trial
 from perdure.twin.result import SECONDS_PER_HOUR, figures_of
 
 TIME, MONEY, JOULES = "jct_s.mean", "usd_per_job", "joules_per_job"
 FLEET_S = "fleet_s"
+# Of a call: most of a job may be its tools' time, which no chip shortens.
+CALL = "e2e_s.mean"
 AXES = (TIME, MONEY, JOULES)
 TITLES = {TIME: "job time", MONEY: "money per job", JOULES: "joules per job"}
 GOALS = {"time": TIME, "money": MONEY, "energy": JOULES}
@@ -21,8 +23,8 @@ assert len(_T) == SEEDS_MAX - 1
 def figure(trial: Trial, name: str) -> float | None:
     """One figure of a run: any of `figures_of`, or money or joules of a job, or how long it pays for.
 
-    A job pays for all chips while it runs, together with as many others as run at once at most: as in a fleet
-    that is kept as full as it was at its fullest. The hours in which the last job runs alone are not charged.
+    All chips are paid for, busy or not, until `MOST` of the tokens are generated, by as great a part of the
+    jobs: the hours after that, in which the longest job runs alone, say more of that job than of the fleet.
     """
     result = trial.result
     if name in (MONEY, JOULES, FLEET_S):
@@ -41,8 +43,9 @@ def figure(trial: Trial, name: str) -> float | None:
 
 def _fleet_s(trial: Trial) -> float | None:
     """For how long one job pays for the whole fleet."""
-    time_s = trial.result.jct_s["mean"]
-    return None if time_s is None or not trial.jobs_at_once else time_s / trial.jobs_at_once
+    if trial.mostly_done_s is None or not trial.result.programs:
+        return None
+    return trial.mostly_done_s / (MOST * trial.result.programs)
 
 
 def mean(candidate: Candidate, name: str) -> float | None:
@@ -94,6 +97,12 @@ def usd_per_h(candidate: Candidate) -> Range | None:
         rent = one.rent.usd_per_h.times(one.chips * count)
         total = Range(low=total.low + rent.low, mid=total.mid + rent.mid, high=total.high + rent.high)
     return total
+
+
+def electricity_usd_per_job(candidate: Candidate) -> float | None:
+    """What the joules of a job cost at the meter, cooling with them; it is part of a rent."""
+    joules, electricity = mean(candidate, JOULES), candidate.layout.deployments[0].electricity
+    return None if joules is None or electricity is None else joules * electricity.usd_per_j(MID)
 
 
 def chip_hours(candidate: Candidate) -> float | None:

@@ -1,18 +1,20 @@
 """Pools made in processes beside this one, kept on disk, and read back: pricing a model takes seconds."""
 
-import multiprocessing
 import os
-import signal
+import pickle
+import subprocess
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 from perdure.catalog.entry import Entry
 from perdure.catalog.load import Catalog, load_catalog
 from perdure.catalog.quantity import KINDS, Kind
 from perdure.config import writable_folder
-from perdure.errors import BadRequest
-from perdure.processes import die_with_parent
+from perdure.errors import BadRequest, EngineFailed
 from perdure.silicon.price_rent import Rent
 from perdure.twin.fleet_text import parse_pool
 from perdure.twin.plan_vary import AS_IT_IS, Scales, varied
@@ -68,31 +70,18 @@ def pools_made(
             yield ask, pool
     if len(missing) <= 1 or processes <= 1:
         for ask in missing:
-            yield ask, _read(ask, kept, _make(ask, kept))
+            yield ask, _read(ask, kept, make_pool(ask, kept))
         return
-    context = multiprocessing.get_context("spawn")
-    workers = context.Pool(min(processes, len(missing)), _begin, (os.getpid(),))
+    workers = _Workers(min(processes, len(missing)), missing, kept)
     try:
-        work = [(number, ask, kept) for number, ask in enumerate(missing)]
-        for number, reason in workers.imap_unordered(_numbered, work):
-            yield missing[number], _read(missing[number], kept, reason)
+        for _ in missing:
+            ask, reason = workers.next_made()
+            yield ask, _read(ask, kept, reason)
     finally:
-        workers.terminate()
-        workers.join()
+        workers.end()
 
 
-def _begin(parent_pid: int) -> None:
-    """In a worker: end with the parent, and leave Ctrl-C to it."""
-    die_with_parent(parent_pid)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _numbered(work: tuple[int, PoolAsk, Path]) -> tuple[int, str | None]:
-    number, ask, folder = work
-    return number, _make(ask, folder)
-
-
-def _make(ask: PoolAsk, folder: Path) -> str | None:
+def make_pool(ask: PoolAsk, folder: Path) -> str | None:
     """Make and keep the pool; the reason where a replica cannot hold it."""
     written = parse_pool(ask.text, ask.sources.catalog(), rents=ask.sources.rents)
     try:
@@ -108,6 +97,62 @@ def _make(ask: PoolAsk, folder: Path) -> str | None:
         return error.message
     store_pool(pool, folder, ask.name)
     return None
+
+
+class _Workers:
+    """Processes of `plan_worker`, each with a thread here that hands it one request after another."""
+
+    def __init__(self, count: int, asks: Sequence[PoolAsk], folder: Path) -> None:
+        self._left: SimpleQueue[PoolAsk | None] = SimpleQueue()
+        self._made: SimpleQueue[tuple[PoolAsk, str | None] | None] = SimpleQueue()
+        for ask in (*asks, *(None for _ in range(count))):
+            self._left.put(ask)
+        # A session of its own: Ctrl-C is for us, who end it.
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "perdure.twin.plan_worker", str(os.getpid()), str(folder)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+            )
+            for _ in range(count)
+        ]
+        self._threads = [Thread(target=self._hand_out, args=(one,), daemon=True) for one in self._processes]
+        for thread in self._threads:
+            thread.start()
+
+    def next_made(self) -> tuple[PoolAsk, str | None]:
+        """The next request that was carried out, and why it could not be."""
+        made = self._made.get()
+        if made is None:
+            raise EngineFailed("a process that prices models ended; what it said is above. Plan again")
+        return made
+
+    def end(self) -> None:
+        """End the processes, whatever they are at."""
+        for process in self._processes:
+            process.kill()
+        for process, thread in zip(self._processes, self._threads, strict=True):
+            process.wait()
+            thread.join()
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None
+                pipe.close()
+
+    def _hand_out(self, process: "subprocess.Popen[bytes]") -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        while (ask := self._left.get()) is not None:
+            try:
+                pickle.dump(ask, process.stdin)
+                process.stdin.flush()
+                answer = process.stdout.readline()
+            except OSError:
+                answer = b""
+            if not answer:
+                self._made.put(None)
+                return
+            self._made.put((ask, answer.decode().strip() or None))
 
 
 def _read(ask: PoolAsk, folder: Path, reason: str | None) -> Pool | str:

@@ -6,7 +6,18 @@ from typing import Any
 from perdure.silicon.ranges import Range
 from perdure.twin.plan_choice import Chosen, best_priced, break_even
 from perdure.twin.plan_judge import closest, feasible, on_front, value_of
-from perdure.twin.plan_measure import AXES, JOULES, MONEY, TIME, TITLES, confidence, mean, spread, usd_per_h
+from perdure.twin.plan_measure import (
+    AXES,
+    FLEET_S,
+    JOULES,
+    MONEY,
+    TIME,
+    TITLES,
+    confidence,
+    mean,
+    spread,
+    usd_per_h,
+)
 from perdure.twin.plan_targets import Target
 from perdure.twin.plan_trials import Candidate
 from perdure.units import seconds_text
@@ -65,6 +76,23 @@ def explain(found: Sequence[Candidate], place: int, chosen: Chosen | None, targe
         f"{result.busy_share:.0%} of the time, KV at most {held} of what there is"
     )
     return "\n".join(lines) + "\n"
+
+
+def fleet_text(one: Candidate, racks: int) -> str:
+    """So many of one candidate, each with its own share of the work."""
+    result, share_s = one.result, mean(one, FLEET_S)
+    cost = usd_per_h(one)
+    parts = [f"{racks * one.layout.chips:,} chips"]
+    if share_s:
+        parts.append(f"{racks * 3600 / share_s:,.0f} jobs an hour")
+    if result.energy_j is not None:
+        parts.append(f"{racks * result.energy_j / result.simulated_s / 1e6:,.2f} MW in the mean, chips alone")
+    if cost is not None:
+        parts.append(f"${racks * cost.mid:,.0f} an hour")
+    return (
+        f"a fleet of {racks:,}: {', '.join(parts)}. One was simulated and scaled: each serves as much as "
+        "that one, and no job moves between them"
+    )
 
 
 def _asked(facts: Mapping[str, Any]) -> str:

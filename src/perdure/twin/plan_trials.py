@@ -11,11 +11,14 @@ from perdure.clock import Clock
 from perdure.silicon.ranges import ALL_DRAWS, Range
 from perdure.traces.programs import Programs
 from perdure.twin.kernel_arrays import World
+from perdure.twin.kernel_records import DONE
 from perdure.twin.plan_layouts import Layout
 from perdure.twin.pool import Costs, Pool
 from perdure.twin.result import SECONDS_PER_HOUR, Result, result_of
 from perdure.twin.simulate import Policies, run_world
 from perdure.twin.world import Options, lay_out, make_world
+
+MOST = 0.9
 
 
 class Stopped(Exception):
@@ -49,11 +52,11 @@ class Choice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """One run: its result, watts of the whole fleet at idle (None: not known), and the most jobs at once."""
+    """One run: its result, watts of the whole fleet at idle, and when `MOST` of the work was done."""
 
     result: Result
     idle_w: float | None
-    jobs_at_once: int
+    mostly_done_s: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +103,7 @@ def play(
     look(world)
     run_world(world, choice.compiled, on_progress=look)
     result = result_of(world, pools, costs, [rent_at(pool.usd_per_chip_h, number) for pool in pools])
-    return Trial(result=result, idle_w=_idle_w(pools, costs), jobs_at_once=_jobs_at_once(world))
+    return Trial(result=result, idle_w=_idle_w(pools, costs), mostly_done_s=_mostly_done_s(world))
 
 
 def timed_play(
@@ -151,11 +154,12 @@ def _idle_w(pools: Sequence[Pool], costs: Sequence[Costs]) -> float | None:
     return sum(power.idle_w * pool.replicas for power, pool in zip(powers, pools, strict=True) if power)
 
 
-def _jobs_at_once(world: World) -> int:
-    """The most jobs that had begun and not ended."""
-    began_s = world.programs.began_s[~np.isnan(world.programs.began_s)]
-    ended_s = np.sort(world.programs.ended_s[~np.isnan(world.programs.ended_s)])
-    if not len(began_s):
-        return 0
-    over = np.searchsorted(ended_s, np.sort(began_s), side="right")
-    return int((np.arange(1, len(began_s) + 1) - over).max())
+def _mostly_done_s(world: World) -> float | None:
+    """When `MOST` of all tokens that were generated had been; after that the last jobs run nearly alone."""
+    ended = world.turns.outcome == DONE
+    if not ended.any():
+        return None
+    ended_s, tokens = world.turns.ended_s[ended], world.turns.output[ended]
+    order = np.argsort(ended_s, kind="stable")
+    done = np.cumsum(tokens[order])
+    return float(ended_s[order][np.searchsorted(done, MOST * done[-1])])
