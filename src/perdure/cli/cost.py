@@ -78,7 +78,15 @@ def run(arguments: argparse.Namespace) -> int:
 def _deployment(arguments: argparse.Namespace, catalog: Catalog) -> Deployment:
     text: str = arguments.on
     if arguments.model:
-        if "/" in text or ":" in text:
+        hardware, _, settings_text = text.partition(":")
+        if settings_text and "/" not in text:
+            raise BadRequest(
+                f"--on {text} has settings but no model; write "
+                f"--on {hardware}/{arguments.model}:{settings_text}, "
+                f"or --on {hardware} --model {arguments.model} with --tp and the like",
+                param="on",
+            )
+        if "/" in text:
             raise BadRequest(
                 f"--on {text} names a model already; leave --model out, or name the hardware alone: "
                 f"--on {text.partition('/')[0]} --model {arguments.model}",

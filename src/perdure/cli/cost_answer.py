@@ -9,6 +9,7 @@ from perdure.errors import BadRequest
 from perdure.models.batch import Batch
 from perdure.models.cost import Price, break_even_usd_per_h
 from perdure.models.memory import Memory
+from perdure.models.parallel import Parallel, check_parallel
 from perdure.models.precision import find_precision
 from perdure.silicon.calibration import calibration_of
 from perdure.silicon.price_rent import catalogue_rent
@@ -20,7 +21,7 @@ from perdure.twin.deployment_text import find_place, hardware_title
 COMPARED = ("nvidia-h200", "nvidia-b200", "amd-mi300x")
 # What a model is tried in where it does not fit, from the largest to the smallest.
 SMALLER = ("fp8", "int8", "mxfp4-fp8", "fp4", "int4")
-TP_MAX = 1024
+CHIPS_MAX = 1024  # of an instance that a refusal advises
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,9 @@ def _check(deployment: Deployment, batch: Batch) -> None:
     for arithmetic in deployment.instance.lowering.arithmetics:
         chip.peak_flops_per_s(arithmetic)
     longest = max(
-        (*(part.context_tokens for part in batch.prefills), *(part.context_tokens for part in batch.decodes))
+        *(part.context_tokens for part in batch.prefills),
+        *(part.context_tokens + part.draft_tokens for part in batch.decodes),
+        0,
     )
     if longest > model.window_tokens:
         raise BadRequest(
@@ -111,21 +114,37 @@ def _regrouped(deployment: Deployment, batch: Batch) -> str | None:
     while deployment.architecture.expert_layers and tp > 1:
         tp //= 2
         layout = replace(deployment.parallel, tp=tp, dp=chips // tp, ep=chips)
-        if layout.stage_chips == chips and _fits(replace(deployment, parallel=layout), batch):
+        fits = layout.stage_chips == chips and _fits(replace(deployment, parallel=layout), batch)
+        if fits and _lays(deployment, layout):
             return layout.text
     return None
 
 
 def _wider(deployment: Deployment, batch: Batch) -> str | None:
+    """More chips: twice as many to each matrix as long as heads can be shared out, then twice the stages."""
     if deployment.rack is None:
         return None
-    tp = deployment.parallel.tp
-    while tp < TP_MAX:
-        tp *= 2
-        wider = replace(deployment, parallel=replace(deployment.parallel, tp=tp, ep=1, dp=1))
-        if _fits(wider, batch):
-            return f"tp={tp}, over {wider.chips} chips"
+    layout = replace(deployment.parallel, ep=1, dp=1)
+    while layout.chips < CHIPS_MAX:
+        shared = replace(layout, tp=2 * layout.tp)
+        layout = shared if _lays(deployment, shared) else replace(layout, pp=2 * layout.pp)
+        if not _lays(deployment, layout):
+            return None
+        if _fits(replace(deployment, parallel=layout), batch):
+            return f"{layout.text}, over {layout.chips} chips"
     return None
+
+
+def _lays(deployment: Deployment, layout: Parallel) -> bool:
+    """Whether an engine would run the model so, and as many chips can be joined."""
+    rack = deployment.instance.hardware.mid.rack
+    try:
+        check_parallel(deployment.architecture, layout)
+        if rack is not None and layout.chips > 1:
+            rack.tier_for(layout.chips)
+    except BadRequest:
+        return False
+    return True
 
 
 def _fits(deployment: Deployment, batch: Batch) -> bool:

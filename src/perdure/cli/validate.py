@@ -95,7 +95,7 @@ def _rows(sample: Path, split: Split) -> tuple[Row, ...]:
 def _sample() -> Path:
     found = _installed_sample()
     if found is None:
-        raise Unavailable(f"the measured rows are not here: {SAMPLE_HINT}")
+        raise Unavailable(f"there is nothing to score against: {SAMPLE_HINT}")
     return found
 
 
