@@ -8,13 +8,16 @@ from typing import Any, cast
 import numba
 from numba import njit  # pyright: ignore[reportUnknownVariableType]
 
-from perdure.config import read_places, writable_folder
+from perdure.compiling_parts import PartCompiler
+from perdure.config import read_places, read_twin_debug, writable_folder
 
 # Arrays of records (`numpy.recarray`), whose fields compiled code and Python read alike.
 Records = Any
 
-PATTERNS = ("*/*compiled*.py", "twin/kernel*.py", "scheduling/facts.py")
+PATTERNS = ("*/*compiled*.py", "twin/kernel*.py", "scheduling/facts.py", "scheduling/fair.py")
 FOLDERS_MAX = 4  # of older states of the sources
+# Whether compiled code checks itself: every index, and after every event all that must hold of the world.
+DEBUG = read_twin_debug()
 
 
 def _state_of_sources() -> str:
@@ -23,7 +26,7 @@ def _state_of_sources() -> str:
     files = [Path(__file__), *(file for pattern in PATTERNS for file in sorted(here.glob(pattern)))]
     stats = [(file.name, file.stat()) for file in files]
     marks = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
-    return hashlib.sha256("\n".join([numba.__version__, *marks]).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join([numba.__version__, f"debug {DEBUG}", *marks]).encode()).hexdigest()[:16]
 
 
 def _folder() -> Path:
@@ -44,6 +47,13 @@ FOLDER = _folder()
 cast(Any, numba).config.CACHE_DIR = str(FOLDER)
 
 # What Python calls: kept on disk with all that it calls.
-compiled = cast(Any, njit)(cache=True, nogil=True, error_model="numpy")
+compiled = cast(Any, njit)(cache=True, nogil=True, error_model="numpy", boundscheck=DEBUG)
 # What only compiled code calls. Without a way in from Python it is compiled in a fraction of the time.
-inner = cast(Any, njit)(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+inner = cast(Any, njit)(
+    nogil=True,
+    error_model="numpy",
+    boundscheck=DEBUG,
+    no_cpython_wrapper=True,
+    no_cfunc_wrapper=True,
+    pipeline_class=PartCompiler,
+)

@@ -111,6 +111,14 @@ def read_client_environment(environ: Mapping[str, str] = os.environ) -> ClientEn
     )
 
 
+def read_twin_debug(environ: Mapping[str, str] = os.environ) -> bool:
+    """Whether `PERDURE_TWIN_DEBUG=1` asks the twin to check itself after every event. It is slow."""
+    asked = environ.get("PERDURE_TWIN_DEBUG", "0")
+    if asked not in ("0", "1"):
+        raise BadRequest(f"PERDURE_TWIN_DEBUG is {asked!r}; set it to 0 or 1, or unset it")
+    return asked == "1"
+
+
 def child_environment(extra: Mapping[str, str], environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The environment of a process that we start: ours, with `extra` laid over it."""
     return {**environ, **extra}

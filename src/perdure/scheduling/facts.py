@@ -23,7 +23,8 @@ class Waiting(NamedTuple):
     tool_return               1 when it brings back a tool's result, 0 otherwise
     program_age_s             since the program's first call arrived
     program_attained_s        engine seconds that the program's ended calls had together, each its share of
-                              the batches that it was in; session_attained_s likewise
+                              the batches that it was in; session_attained_s: those of its session, a forked
+                              one's from what its parent had when it was forked
     declared                  1 when the client declared `turns_left` (this call among them) and
                               `critical_turns` (along the longest chain of sessions that wait for each other)
     priority                  as the client set it; 0 by default, higher is more urgent
@@ -49,7 +50,8 @@ class Candidate(NamedTuple):
 
     cached_tokens        of the prompt believed to be held there; cached_tokens_best: on any replica
     home                 1 where the session's last call went, 0 elsewhere (all 0 for its first)
-    running, waiting     calls that the router sent there and that have not ended, by whether they began
+    running, waiting     calls that the router sent there and that have not ended, by whether their first
+                         token came
     queued_tokens        of their prompts, believed uncached and not computed yet
     context_tokens       of all of them together: believed KV in use; capacity_tokens: what the replica holds
     recent_s             engine seconds of work that the router sent there in the last minutes
@@ -73,13 +75,18 @@ class Candidate(NamedTuple):
 
 
 class Entering(NamedTuple):
-    """A program that wants to begin, or to go on after a gap in which it was set aside, for *admit*.
+    """A program that wants to begin, or to make its next call with none under way, for *admit*.
 
-    context_tokens         of the call that it wants to make; shared_tokens: of them, those that active
-                           programs hold as well
-    active_context_tokens  of the contexts of all active programs, shared prefixes counted once
+    Told no, it waits outside until it is told yes: an active one is set aside at the return of a tool.
+
+    waited_s               that its call waited; waiting_programs: calls that wait outside
+    context_tokens         of its sessions' contexts, with the call that it wants to make; shared_tokens: of
+                           them, those that active programs hold as well
+    active_context_tokens  of the contexts of all active programs as of their last calls, its own included
+                           where it is active; shared prefixes counted once
     capacity_tokens        of KV that the pool holds
     output_tokens_expected of one answer
+    active                 1 when it is active, 0 when it wants to enter
     """
 
     waited_s: float
@@ -90,6 +97,7 @@ class Entering(NamedTuple):
     active_context_tokens: float
     capacity_tokens: float
     output_tokens_expected: float
+    active: int = 0
 
 
 class Idle(NamedTuple):
@@ -98,7 +106,8 @@ class Idle(NamedTuple):
     Drop frees it now. Save leaves it to be evicted in turn (least recently used first) and moved to the next
     tier down where there is one. Keep pins it; the question comes again whenever room is short.
 
-    gap_expected_s        until the next call, learned from gaps of that kind; gap_p90_s: exceeded by a tenth
+    gap_expected_s        until the next call: the mean of earlier gaps of that kind; gap_p90_s: a tenth of
+                          them were longer
     gap_elapsed_s         since the call ended
     tool                  1 when a tool runs, 0 when a person is awaited
     recompute_s           to compute the context anew; save_s, restore_s: to move it down and back up

@@ -22,7 +22,7 @@ FILE_BYTES_MAX = 256 * 1024
 # What a policy is tried on: all facts alike at first, then each with its own of these, in turn.
 PROBE_VALUES = (0, 1, 100_000, 0.001, 37, 1_000_000_007, 8.5, 1e12)
 PROBES = 32
-FLAGS = ("tool_return", "declared", "home", "tool", "lower_tier", "ended", "superseded")
+FLAGS = ("tool_return", "declared", "home", "tool", "lower_tier", "ended", "superseded", "active")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,21 +8,16 @@ import math
 
 import numpy as np
 
-from perdure.compiling import compiled, inner
-from perdure.scheduling.facts import Admit, Entering, Order, Place, Retain
+from perdure.compiling import DEBUG, compiled, inner
+from perdure.scheduling.facts import Admit, Order, Place, Retain
+from perdure.twin.kernel_admit import admit_outside, ask_again, enters, go, wait_outside
 from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_batch import turn_replica
-from perdure.twin.kernel_gap import (
-    drop_superseded,
-    end_tool,
-    fail_session,
-    learn_gap,
-    release_pin,
-    start_gap,
-)
+from perdure.twin.kernel_check import check_world
+from perdure.twin.kernel_engine import end_steps, run_within, set_due
+from perdure.twin.kernel_gap import drop_superseded, end_tool, fail_session, learn_gap, start_gap
 from perdure.twin.kernel_heap import pop_event
-from perdure.twin.kernel_records import ADMIT, ASK, CALL, NO_ROOM, OUTSIDE, TOO_LONG, TOOL_ENDED
-from perdure.twin.kernel_route import enqueue, expected_output, find_place, take_in_told
+from perdure.twin.kernel_records import ADMIT, AGAIN, ASK, CALL, IDLE, NO_ROOM, RUNNING, TOO_LONG, TOOL_ENDED
 
 
 @compiled
@@ -37,7 +32,10 @@ def run(w: World, order: Order, place: Place, admit: Admit, retain: Retain, hand
         replica = w.winners[1]
         due_s = w.due_s[replica]
         now_s = min(arrival_s, event_s, due_s)
-        if now_s > clock.end_s or now_s == math.inf:
+        if now_s == math.inf:
+            return False
+        if now_s > clock.end_s:
+            cut_off(w)
             return False
         assert now_s >= clock.now_s
         if now_s >= clock.next_sample_s:
@@ -52,6 +50,8 @@ def run(w: World, order: Order, place: Place, admit: Admit, retain: Retain, hand
             handle(w, kind, who, place, admit, retain)
         else:
             turn_replica(w, replica, order, retain)
+        if DEBUG:
+            check_world(w)
     return True
 
 
@@ -65,6 +65,8 @@ def handle(w: World, kind: int, who: int, place: Place, admit: Admit, retain: Re
         call(w, who, place, admit, retain)
     elif kind == ADMIT:
         admit_outside(w, who, place, admit)
+    elif kind == AGAIN:
+        ask_again(w, who, place, admit)
 
 
 @inner
@@ -116,90 +118,17 @@ def call(w: World, number: int, place: Place, admit: Admit, retain: Retain) -> N
 
 
 @inner
-def enters(w: World, number: int, admit: Admit) -> bool:
-    """Whether a call's program is active, or may be from now on."""
-    clock, session = w.clock[0], w.sessions[number]
-    program = w.programs[session.program]
-    if program.pool != session.pool:
-        return True
-    pool = w.pools[program.pool]
-    turn = w.turns[session.turn]
-    if not program.active:
-        shared = float(min(program.shared_tokens, turn.prompt)) if pool.active_programs > 0 else 0.0
-        facts = Entering(
-            clock.now_s - session.ready_s,
-            pool.active_programs,
-            pool.outside,
-            float(turn.prompt),
-            shared,
-            pool.active_tokens,
-            pool.capacity_tokens * pool.replicas,
-            expected_output(w, number),
-        )
-        if int(admit(facts)) != 1:
-            return False
-        program.active = True
-        pool.active_programs += 1
-        program.context_tokens = 0.0
-    return True
-
-
-@inner
-def wait_outside(w: World, number: int) -> None:
-    """A call waits until its program is admitted."""
-    session = w.sessions[number]
-    pool = w.pools[session.pool]
-    session.doing = OUTSIDE
-    session.next_waiting = 0
-    if pool.last_outside != 0:
-        w.sessions[pool.last_outside - 1].next_waiting = number + 1
-    else:
-        pool.first_outside = number + 1
-    pool.last_outside = number + 1
-    pool.outside += 1
-
-
-@inner
-def admit_outside(w: World, pool_number: int, place: Place, admit: Admit) -> None:
-    """Room was made: ask again for those outside, in order of arrival, until one is refused."""
-    pool = w.pools[pool_number]
-    while pool.first_outside != 0:
-        number = pool.first_outside - 1
-        if not enters(w, number, admit):
-            return
-        pool.first_outside = w.sessions[number].next_waiting
-        if pool.first_outside == 0:
-            pool.last_outside = 0
-        pool.outside -= 1
-        go(w, number, place)
-
-
-@inner
-def go(w: World, number: int, place: Place) -> None:
-    """Send a call to the replica that the policy names."""
-    clock, session = w.clock[0], w.sessions[number]
-    count_context(w, number)
-    if clock.believed < clock.beliefs:
-        take_in_told(w, clock.now_s)
-    replica, believed = find_place(w, number, clock.now_s, place)
-    if session.pinned and session.pin_replica != replica:
-        release_pin(w, number)
-    enqueue(w, number, replica, believed, clock.now_s)
-
-
-@inner
-def count_context(w: World, number: int) -> None:
-    """Count what a call adds to the contexts of active programs; what sessions share counts once."""
-    session = w.sessions[number]
-    program = w.programs[session.program]
-    if not program.active or program.pool != session.pool:
-        return
-    turn = w.turns[session.turn]
-    own = float(turn.prompt + turn.output - session.shared_tokens)
-    grown = own - session.counted_tokens
-    session.counted_tokens = own
-    program.context_tokens += grown
-    w.pools[program.pool].active_tokens += grown
+def cut_off(w: World) -> None:
+    """The run's end lies within what replicas compute: whole steps until then count."""
+    clock = w.clock[0]
+    clock.now_s = clock.end_s
+    for replica in range(len(w.replicas)):
+        rep = w.replicas[replica]
+        if rep.doing == RUNNING and rep.chunks == 0:
+            rep.run_steps, rep.run_s = run_within(w, replica, rep.run_steps, clock.end_s - rep.now_s)
+            end_steps(w, replica)
+        rep.doing = IDLE
+        set_due(w, replica, math.inf)
 
 
 @inner

@@ -53,6 +53,7 @@ FIELDS: dict[str, tuple[Any, int]] = {
     "gaps": (np.float64, 2),
     "served": (np.float64, 1),
     "weights": (np.float64, 1),
+    "calls": (np.int64, 1),
     "scratch": (np.float64, 1),
     "samples": (SAMPLE, 2),
     "tier_samples": (np.int64, 3),
@@ -81,9 +82,10 @@ class World:
     beliefs   [segment, replica] tokens of the context that the router believes held
     path      room for one chain of segments; believed [replica] for what is believed of it
     busy      [pool, sequences, context] seconds of decode steps; mixed [pool, tokens, context] of others
-    gaps      [2] by kind (person, tool) and bin: how often a gap was so long
+    gaps      [2] by kind (person, tool) and bin: how often a gap was so long; last, the sum of all
     samples   [time, pool] what pools were doing; tier_samples [time, pool, level] blocks used below HBM
-    served    [tenant] engine seconds that the calls of a tenant had, each divided by its weight
+    served    [tenant] engine seconds that the calls of a tenant had; weights: shares that it is owed;
+              calls: that it has under way
     software_s .. context_knots  [pool, ..] the `CompiledTable` of each pool, padded to the largest
     span_limits, span_every  [pool, span] entries that a span sees at most (inf for all); tokens to an entry
 

@@ -5,13 +5,15 @@ import math
 import numpy as np
 
 from perdure.compiling import inner
-from perdure.scheduling.facts import KEEP, Idle, Order, Retain
+from perdure.scheduling.facts import Order, Retain
 from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_cache import (
+    blocks_beside,
     extend_chain,
     held_tokens,
-    leave_chain,
+    node_at,
     read_path,
+    take_blocks,
     use_chain,
     wanted_blocks,
 )
@@ -19,7 +21,6 @@ from perdure.twin.kernel_engine import end_steps, growth_blocks, set_due, start_
 from perdure.twin.kernel_gap import answered, fail_session, release_pin, restore_saves, unpin_for_room
 from perdure.twin.kernel_records import (
     DECODING,
-    FIRST_COME,
     FORMING,
     IDLE,
     LOADING,
@@ -28,7 +29,13 @@ from perdure.twin.kernel_records import (
     PREFILLING,
     QUEUED,
 )
-from perdure.twin.kernel_route import next_waiting, prepend_waiting, remove_waiting
+from perdure.twin.kernel_route import (
+    forget_sent,
+    next_waiting,
+    note_first_token,
+    prepend_waiting,
+    remove_waiting,
+)
 from perdure.twin.kernel_slots import (
     begin_decoding,
     end_decoding,
@@ -41,9 +48,7 @@ from perdure.twin.kernel_slots import (
     steps_until_crossing,
     stop_decoding_early,
 )
-from perdure.twin.kernel_tiers import held_anywhere, note_loads
-
-WAITED_FOR_ROOM, ADMITTED, NOBODY, LOADS = range(4)
+from perdure.twin.kernel_tiers import arrived_s, held_anywhere, note_loads, touch_tiers
 
 
 @inner
@@ -56,11 +61,12 @@ def turn_replica(w: World, replica: int, order: Order, retain: Retain) -> None:
     rep.doing = FORMING
     rep.now_s = w.clock[0].now_s
     end_steps(w, replica)
-    end_chunks(w, replica, retain)
+    # In the order in which they run: of what ends together, the first to end is the first to be evicted.
     slot = pop_ended(w, replica)
     while slot != 0:
         end_answer(w, replica, slot - 1, retain)
         slot = pop_ended(w, replica)
+    end_chunks(w, replica, retain)
     set_due(w, replica, w.clock[0].now_s)
 
 
@@ -82,10 +88,9 @@ def end_chunks(w: World, replica: int, retain: Retain) -> None:
         session = w.sessions[slot.session]
         turn = w.turns[session.turn]
         rep.output_tokens += 1
-        rep.sent_uncached -= session.uncached
-        session.uncached = 0.0
         if session.generated == 0:
             turn.first_s = w.clock[0].now_s
+            note_first_token(w, replica, slot.session)
         else:
             turn.redone_s += w.clock[0].now_s
         left = turn.output - session.generated - 1
@@ -105,12 +110,9 @@ def end_answer(w: World, replica: int, number: int, retain: Retain) -> None:
 @inner
 def finish_slot(w: World, replica: int, number: int, held: int, retain: Retain) -> None:
     """Free the slot of a complete answer, and let its session go on."""
-    rep = w.replicas[replica]
     session_number = w.slots[replica, number].session
-    session = w.sessions[session_number]
     give_up_slot(w, replica, number, held)
-    rep.sent_running -= 1
-    rep.sent_context -= w.turns[session.turn].prompt
+    forget_sent(w, replica, session_number)
     answered(w, session_number, replica, held, retain)
 
 
@@ -152,21 +154,23 @@ def run_length(w: World, replica: int) -> int:
     rep = w.replicas[replica]
     if rep.decoding == 0:
         return 1
-    steps = w.endings[replica][0].step - rep.step
+    steps = min(w.clock[0].run_steps_max, w.endings[replica][0].step - rep.step)
     steps = steps_until_crossing(w, replica, steps)
     holder = w.holders[rep.holder]
-    blocks = holder.capacity_blocks - holder.used_blocks + holder.evictable_blocks
+    blocks = holder.capacity_blocks - holder.used_blocks + holder.evictable_blocks + rep.grown
     return max(1, steps_with_room(w, replica, steps, blocks, holder.block_tokens))
 
 
 @inner
 def end_loads(w: World, replica: int) -> None:
-    """Slots whose KV has been loaded have prompts to compute."""
+    """Slots whose KV has been loaded have prompts to compute: only now do they join those that run."""
     rep = w.replicas[replica]
     for number in range(rep.sequences_max):
         slot = w.slots[replica, number]
         if slot.taken and slot.loads and slot.ready_s <= rep.now_s:
             slot.loads = False
+            rep.admitted += 1
+            slot.admitted = rep.admitted
             rep.loading -= 1
             w.prompts[replica, rep.prefilling] = number
             rep.prefilling += 1
@@ -188,13 +192,15 @@ def next_load_s(w: World, replica: int) -> float:
 
 @inner
 def make_decodes_fit(w: World, replica: int, retain: Retain) -> bool:
-    """Make room for the blocks that the next step of decodes begins; whether somebody had to give way."""
+    """Take the blocks that the next step of decodes begins; whether somebody had to give way."""
     rep = w.replicas[replica]
-    block_tokens = w.pools[rep.pool].block_tokens
+    holder = w.holders[rep.holder]
     gave_way = False
     while rep.decoding > 0:
-        wanted = growth_blocks(w.phases, replica, rep.step, np.int64(1), rep.decoding, block_tokens)
+        wanted = growth_blocks(w.phases, replica, rep.step, np.int64(1), rep.decoding, holder.block_tokens)
         if room_for(w, replica, wanted):
+            rep.grown = wanted
+            take_blocks(w, rep.holder, wanted)
             break
         if unpin_for_room(w, replica, retain):
             continue
@@ -218,9 +224,8 @@ def chunk_prompts(w: World, replica: int, left: int, retain: Retain) -> tuple[in
             left -= chunk
             place += 1
         elif not unpin_for_room(w, replica, retain):
-            newest = newest_slot(w, replica)
-            left += w.slots[replica, newest].chunk
-            preempt(w, replica, newest)
+            # The newest is this one or a later one, which has no tokens of this batch yet.
+            preempt(w, replica, newest_slot(w, replica))
             gave_way = True
     return left, gave_way
 
@@ -240,26 +245,15 @@ def preempt(w: World, replica: int, number: int) -> None:
         held = slot.computed
         if session.generated == 0:
             turn.stalled_s -= rep.now_s
-        if slot.loads:
-            if session.generated == 0:
-                turn.load_s -= max(0.0, slot.ready_s - rep.now_s)
-            slot.loads = False
-            rep.loading -= 1
-        else:
-            remove_prompt(w, replica, number)
-        slot.chunk = 0
+        remove_prompt(w, replica, number)
     give_up_slot(w, replica, number, held)
     rep.preemptions += 1
-    rep.sent_running -= 1
     turn.preempted += 1
     session.preempted += 1
     if session.preempted > w.clock[0].preemptions_max:
-        rep.sent_context -= turn.prompt
-        rep.sent_uncached -= session.uncached
-        session.uncached = 0.0
+        forget_sent(w, replica, session_number)
         fail_session(w, session_number, np.int64(PREEMPTED_TOO_OFTEN))
         return
-    rep.sent_waiting += 1
     session.doing = QUEUED
     prepend_waiting(w, session_number, replica)
 
@@ -283,12 +277,9 @@ def admit_waiting(w: World, replica: int, left: int, order: Order, retain: Retai
 @inner
 def end_deadlock(w: World, replica: int, number: int) -> None:
     """Nothing runs, nothing can be evicted, and this call has no room: it ends, and the count says so."""
-    rep, session = w.replicas[replica], w.sessions[number]
     w.clock[0].deadlocks += 1
     remove_waiting(w, number, replica)
-    rep.sent_waiting -= 1
-    rep.sent_context -= w.turns[session.turn].prompt
-    rep.sent_uncached -= session.uncached
+    forget_sent(w, replica, number)
     fail_session(w, number, np.int64(NO_ROOM))
 
 
@@ -308,22 +299,27 @@ def admit_one(w: World, replica: int, number: int, left: int) -> int:
         loaded, load_s = held_anywhere(w, w.path, length, rep.holder, limit, block_tokens)
         if loaded > held and not restore_saves(w, rep.pool, held, loaded, load_s):
             loaded = held
-    loads = loaded > held
+    arrives_s = max(rep.now_s, arrived_s(w, w.path, length, rep.holder, held))
+    loads = loaded > held or arrives_s > rep.now_s
     chunk = 0 if loads else min(prompt - held, left)
-    upto = loaded if loads else held + chunk
-    use_chain(w, w.path, length, rep.holder)
-    wanted = wanted_blocks(w, w.path, length, rep.holder, upto, block_tokens) + rep.sequence_blocks
-    if not room_for(w, replica, wanted):
-        leave_chain(w, turn.leaf, rep.holder)
+    # All of the prompt must fit, though only its first chunk takes blocks now.
+    whole = wanted_blocks(w, w.path, length, rep.holder, prompt, block_tokens) + rep.sequence_blocks
+    if whole > blocks_beside(w, w.path, length, rep.holder):
         return -1
+    use_chain(w, w.path, length, rep.holder)
     release_pin(w, number)
+    upto = loaded if loads else held + chunk
+    room_for(
+        w,
+        replica,
+        wanted_blocks(w, w.path, length, rep.holder, upto, block_tokens) + rep.sequence_blocks,
+    )
     extend_chain(w, w.path, length, rep.holder, upto)
-    holder.used_blocks += rep.sequence_blocks
-    holder.peak_blocks = max(holder.peak_blocks, holder.used_blocks)
+    take_blocks(w, rep.holder, rep.sequence_blocks)
     remove_waiting(w, number, replica)
     take_slot(w, replica, number, prompt, loaded, chunk)
     if loads:
-        load_slot(w, replica, session.slot, length, held, loaded)
+        load_slot(w, replica, session.slot, length, held, arrives_s)
     note_admission(w, replica, number, held, loaded)
     return chunk
 
@@ -353,11 +349,18 @@ def take_slot(w: World, replica: int, number: int, prompt: int, computed: int, c
 
 
 @inner
-def load_slot(w: World, replica: int, place: int, length: int, held: int, loaded: int) -> None:
-    """Load what tiers below hold of a call's context; its prompt is computed once that is there."""
+def load_slot(w: World, replica: int, place: int, length: int, held: int, arrives_s: float) -> None:
+    """Load what tiers below hold of a call's context; its prompt is computed once all of it is there."""
     rep, slot = w.replicas[replica], w.slots[replica, place]
+    loaded = slot.computed
     slot.loads = True
-    slot.ready_s = note_loads(w, w.path, length, rep.holder, held, loaded, rep.now_s)
+    slot.ready_s = max(arrives_s, note_loads(w, w.path, length, rep.holder, held, loaded, rep.now_s))
+    touch_tiers(w, w.path, length, rep.holder)
+    for number in range(length):
+        if w.segments[w.path[number]].begin < loaded:
+            node = node_at(w, w.path[number], rep.holder)
+            if w.nodes[node].end > held:
+                w.nodes[node].ready_s = slot.ready_s
     rep.loading += 1
     rep.loaded_tokens += loaded - held
     session = w.sessions[slot.session]
@@ -371,8 +374,6 @@ def note_admission(w: World, replica: int, number: int, held: int, loaded: int) 
     """Count what was found of a call's prompt when it was first admitted."""
     rep, session = w.replicas[replica], w.sessions[number]
     turn = w.turns[session.turn]
-    rep.sent_waiting -= 1
-    rep.sent_running += 1
     if session.began:
         if session.generated == 0:
             turn.stalled_s += rep.now_s
@@ -383,6 +384,3 @@ def note_admission(w: World, replica: int, number: int, held: int, loaded: int) 
     turn.loaded = loaded - held
     rep.prompt_tokens += turn.prompt
     rep.cached_tokens += loaded
-
-
-__all__ = ["FIRST_COME", "KEEP", "Idle", "turn_replica"]

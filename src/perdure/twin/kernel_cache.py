@@ -35,12 +35,14 @@ def make_node(w: World, segment: int, holder: int) -> int:
     else:
         state.nodes += 1
         node = state.nodes
+        assert node < len(w.nodes)
     fresh = w.nodes[node]
     fresh.segment = segment
     fresh.holder = holder
-    fresh.end = w.segments[segment].base
+    fresh.end = w.segments[segment].begin
     fresh.uses = 0
     fresh.linked = False
+    fresh.ready_s = 0.0
     fresh.next_node = w.segments[segment].first_node
     w.segments[segment].first_node = node
     return node
@@ -64,7 +66,7 @@ def free_node(w: World, node: int) -> None:
 @inner
 def node_blocks(w: World, node: int, block_tokens: int) -> int:
     """Blocks that a copy takes."""
-    base = w.segments[w.nodes[node].segment].base
+    base = w.segments[w.nodes[node].segment].begin
     return max(0, blocks_of(w.nodes[node].end, block_tokens) - base // block_tokens)
 
 
@@ -131,13 +133,17 @@ def use_chain(
 
 @inner
 def leave_chain(w: World, leaf: int, holder: int) -> None:
-    """One user of a chain less: what nobody uses any more may be evicted, the deepest first."""
+    """One user of a chain less: what nobody uses any more may be evicted, the deepest first.
+
+    Of that, full blocks can be found again; a partial one at the end is free at once.
+    """
     segment = leaf
     block_tokens = w.holders[holder].block_tokens
     while segment != 0:
         node = node_at(w, segment, holder)
         w.nodes[node].uses -= 1
         if w.nodes[node].uses == 0:
+            set_end(w, node, w.nodes[node].end // block_tokens * block_tokens)
             if node_blocks(w, node, block_tokens) == 0:
                 free_node(w, node)
             else:
@@ -152,8 +158,15 @@ def set_end(w: World, node: int, end: int) -> None:
     before = node_blocks(w, node, holder.block_tokens)
     w.nodes[node].end = end
     after = node_blocks(w, node, holder.block_tokens)
-    holder.used_blocks += after - before
-    holder.peak_blocks = max(holder.peak_blocks, holder.used_blocks)
+    take_blocks(w, w.nodes[node].holder, after - before)
+
+
+@inner
+def take_blocks(w: World, holder: int, blocks: int) -> None:
+    """Count blocks of a holder as used."""
+    here = w.holders[holder]
+    here.used_blocks += blocks
+    here.peak_blocks = max(here.peak_blocks, here.used_blocks)
 
 
 @inner
@@ -163,7 +176,7 @@ def held_tokens(w: World, path: Integers, length: int, holder: int, limit: int, 
     for place in range(length):
         upto = limit
         if place + 1 < length:
-            upto = min(limit, w.segments[path[place + 1]].base)
+            upto = min(limit, w.segments[path[place + 1]].begin)
         if upto <= found:
             continue
         node = node_at(w, path[place], holder)
@@ -179,18 +192,34 @@ def wanted_blocks(w: World, path: Integers, length: int, holder: int, upto: int,
     """Blocks that are missing at `holder` until a chain reaches `upto` tokens."""
     missing = 0
     for place in range(length - 1, -1, -1):
-        base = w.segments[path[place]].base
+        begin = w.segments[path[place]].begin
         end = upto
         if place + 1 < length:
-            end = min(upto, w.segments[path[place + 1]].base)
+            end = min(upto, w.segments[path[place + 1]].begin)
         node = node_at(w, path[place], holder)
-        has = base // block_tokens
+        has = begin // block_tokens
         if node != 0:
             has = max(has, blocks_of(w.nodes[node].end, block_tokens))
         missing += max(0, blocks_of(end, block_tokens) - has)
-        if node != 0 and place + 1 < length and w.nodes[node].end >= w.segments[path[place + 1]].base:
-            break
+        if (
+            node != 0
+            and place + 1 < length
+            and w.nodes[node].end >= w.segments[path[place + 1]].begin > begin
+        ):
+            break  # all before it is there; a segment of no length says nothing of that
     return missing
+
+
+@inner
+def blocks_beside(w: World, path: Integers, length: int, holder: int) -> int:
+    """Blocks of a holder that are free, or can be, while nothing of a chain is evicted."""
+    here = w.holders[holder]
+    blocks = here.capacity_blocks - here.used_blocks + here.evictable_blocks
+    for place in range(length):
+        node = node_at(w, path[place], holder)
+        if node != 0 and w.nodes[node].linked:
+            blocks -= node_blocks(w, node, here.block_tokens)
+    return blocks
 
 
 @inner
@@ -207,8 +236,9 @@ def extend_chain(
         full = False
         node = node_at(w, path[place], holder)
         if place + 1 < length:
-            end = min(upto, w.segments[path[place + 1]].base)
-            full = w.nodes[node].end >= w.segments[path[place + 1]].base
+            following = w.segments[path[place + 1]].begin
+            end = min(upto, following)
+            full = w.nodes[node].end >= following > w.segments[path[place]].begin
         if end > w.nodes[node].end:
             set_end(w, node, end)
         if full:

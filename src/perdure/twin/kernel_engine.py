@@ -26,7 +26,7 @@ from perdure.models.cost_compiled import (
 )
 from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_records import RUNNING
-from perdure.twin.kernel_slots import cross_limits
+from perdure.twin.kernel_slots import cross_limits, span_shares
 from perdure.twin.kernel_tiers import free_oldest
 
 SPANS_MAX = 8
@@ -82,26 +82,30 @@ def fill_sums(w: World, replica: int, sums: Floats) -> None:
     table = table_of(w, rep.pool)
     sums[PROMPT_TOKENS] = 0.0
     sums[PROMPTS_S] = 0.0
-    chunks, tokens = 0, 0
+    sums[READS : READS + w.decode.shape[1]] = 0.0  # tables of other pools may have more spans
+    chunks, tokens, decoding = 0, 0, rep.decoding
     for place in range(rep.prefilling):
         slot = w.slots[replica, w.prompts[replica, place]]
-        if slot.chunk > 0:
+        if slot.chunk == 1 and slot.computed > 0:  # one token after others costs what a decode costs
+            decoding += 1
+            for span in range(pool.spans):
+                sums[READS + span] += span_shares(w, rep.pool, span, slot.computed + 1.0)[0]
+        elif slot.chunk > 0:
             chunks += 1
             tokens += slot.chunk
             sums[PROMPT_TOKENS] += slot.computed + slot.chunk
             sums[PROMPTS_S] += prompt_seconds(table, slot.chunk, slot.computed)
     share = 1.0 / max(1, min(ranks, chunks))
-    decodes = math.ceil(rep.decoding / ranks)
+    decodes = math.ceil(decoding / ranks)
     sums[TOKENS] = decodes + tokens * share
-    sums[ALL_TOKENS] = rep.decoding + tokens
+    sums[ALL_TOKENS] = decoding + tokens
     sums[HEAD_ROWS] = decodes + chunks * share
     sums[PROMPT_TOKENS] *= share
     sums[PROMPTS_S] *= share
     sums[SEQUENCES] = decodes
-    sums[READS : READS + w.decode.shape[1]] = 0.0  # tables of other pools may have more spans
     for span in range(pool.spans):
-        sums[READS + span] = w.reads[replica, span] / max(1, rep.decoding) * decodes
-    rep.chunks, rep.chunk_tokens = chunks, tokens
+        sums[READS + span] = (w.reads[replica, span] + sums[READS + span]) / max(1, decoding) * decodes
+    rep.chunks, rep.chunk_tokens = chunks + decoding - rep.decoding, tokens + decoding - rep.decoding
 
 
 @inner
@@ -165,8 +169,8 @@ def cut_run(w: World, replica: int, until_s: float) -> None:
     rep = w.replicas[replica]
     if rep.chunks > 0 or rep.run_steps <= 1:
         return
-    made, _ = run_within(w, replica, rep.run_steps, until_s - rep.now_s)
-    steps = min(made + 1, rep.run_steps)
+    made, spent_s = run_within(w, replica, rep.run_steps, until_s - rep.now_s)
+    steps = made if made > 0 and rep.now_s + spent_s >= until_s else min(made + 1, rep.run_steps)
     if steps < rep.run_steps:
         rep.run_s = run_seconds(w, replica, steps)
         rep.run_steps = steps
@@ -193,9 +197,9 @@ def end_steps(w: World, replica: int) -> None:
     steps = rep.run_steps
     if rep.decoding > 0:
         holder = w.holders[rep.holder]
-        holder.used_blocks += growth_blocks(
-            w.phases, replica, rep.step, steps, rep.decoding, pool.block_tokens
-        )
+        grown = growth_blocks(w.phases, replica, rep.step, steps, rep.decoding, pool.block_tokens)
+        holder.used_blocks += grown - rep.grown
+        rep.grown = 0
         if holder.used_blocks > holder.capacity_blocks:
             free_oldest(w, rep.holder, np.int64(0), w.clock[0].now_s)
         holder.peak_blocks = max(holder.peak_blocks, holder.used_blocks)

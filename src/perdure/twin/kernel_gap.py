@@ -9,8 +9,19 @@ from perdure.scheduling.facts import DROP, KEEP, Idle, Retain
 from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_cache import leave_chain, read_path, use_chain
 from perdure.twin.kernel_heap import push_event
-from perdure.twin.kernel_records import ADMIT, ASK, AWAITING, CALL, DONE, GAP, GAP_BINS, OVER, TOOL_ENDED
-from perdure.twin.kernel_route import believe
+from perdure.twin.kernel_records import (
+    ADMIT,
+    ASK,
+    AWAITING,
+    CALL,
+    DONE,
+    GAP,
+    GAP_BINS,
+    GAP_SUM,
+    OVER,
+    TOOL_ENDED,
+)
+from perdure.twin.kernel_route import believe, wake
 from perdure.twin.kernel_tiers import drop_chain
 
 BINS_PER_OCTAVE = 4
@@ -25,6 +36,23 @@ def tell_later(w: World, time_s: float, kind: int, who: int) -> None:
     clock = w.clock[0]
     clock.sequence += 1
     clock.events = push_event(w.events, clock.events, time_s, clock.sequence, kind, who)
+
+
+@inner
+def count_context(w: World, number: int, tokens: int) -> None:
+    """A session's context has so many tokens: count what that adds to the contexts of active programs.
+
+    What it shares with a context before it is counted there.
+    """
+    session = w.sessions[number]
+    program = w.programs[session.program]
+    if not program.active or program.pool != session.pool:
+        return
+    own = float(tokens - session.shared_tokens)
+    grown = own - session.counted_tokens
+    session.counted_tokens = own
+    program.context_tokens += grown
+    w.pools[program.pool].active_tokens += grown
 
 
 @inner
@@ -48,13 +76,22 @@ def learn_gap(w: World, tool: bool, gap_s: float) -> None:
     if gap_s > SHORTEST_GAP_S:
         place = min(GAP_BINS - 1, 1 + int(BINS_PER_OCTAVE * math.log2(gap_s / SHORTEST_GAP_S)))
     w.gaps[1 if tool else 0, place] += 1.0
+    w.gaps[1 if tool else 0, GAP_SUM] += gap_s
+
+
+@inner
+def gap_mean_s(w: World, tool: bool) -> float:
+    """The mean of the gaps of this kind so far; a second where none was seen."""
+    kind = 1 if tool else 0
+    seen = w.gaps[kind, :GAP_BINS].sum()
+    return w.gaps[kind, GAP_SUM] / seen if seen > 0.0 else 1.0
 
 
 @inner
 def gap_quantile_s(w: World, tool: bool, share: float) -> float:
     """The gap of this kind that `share` of those seen so far did not exceed; a second where none was seen."""
     kind = 1 if tool else 0
-    seen = w.gaps[kind].sum()
+    seen = w.gaps[kind, :GAP_BINS].sum()
     if seen == 0.0:
         return 1.0
     wanted, found = share * seen, 0.0
@@ -80,17 +117,19 @@ def restore_saves(w: World, pool: int, held: int, loaded: int, load_s: float) ->
 
 
 @inner
-def idle_facts(w: World, number: int, replica: int, superseded: int, elapsed_s: float) -> Idle:
-    """What a server knows of a session between calls."""
+def idle_facts(
+    w: World, number: int, turn_number: int, replica: int, superseded: int, elapsed_s: float
+) -> Idle:
+    """What a server knows of a session between calls; `turn_number` is the call that ended last."""
     session, rep = w.sessions[number], w.replicas[replica]
-    turn = w.turns[session.turn]
+    turn = w.turns[turn_number]
     pool = w.pools[rep.pool]
     holder = w.holders[rep.holder]
     context = float(turn.prompt + turn.output)
-    ended = session.turn + 1 >= session.last_turn
-    tool = True
+    ended = turn_number + 1 >= session.last_turn
+    tool = False
     if not ended:
-        tool = w.turns[session.turn + 1].tool
+        tool = w.turns[turn_number + 1].tool
     save_s, restore_s = 0.0, 0.0
     if holder.below != 0:
         tier = w.holders[holder.below]
@@ -99,7 +138,7 @@ def idle_facts(w: World, number: int, replica: int, superseded: int, elapsed_s: 
     return Idle(
         context,
         pool.capacity_tokens,
-        gap_quantile_s(w, tool, 0.5),
+        gap_mean_s(w, tool),
         gap_quantile_s(w, tool, 0.9),
         elapsed_s,
         1 if tool else 0,
@@ -172,14 +211,15 @@ def unpin_for_room(w: World, replica: int, retain: Retain) -> bool:
         session = w.sessions[pinned - 1]
         after = session.next_pin
         choice = KEEP
-        if session.doing == GAP:
+        if session.doing == GAP or session.doing == AWAITING:
             elapsed_s = now_s - session.ended_s
-            choice = int(retain(idle_facts(w, pinned - 1, replica, np.int64(0), elapsed_s)))
+            ended = session.turn - 1
+            choice = int(retain(idle_facts(w, pinned - 1, ended, replica, np.int64(0), elapsed_s)))
         if choice != KEEP:
             leaf = session.pin_leaf
             release_pin(w, pinned - 1)
             if choice == DROP:
-                drop_chain(w, leaf, pinned - 1, rep.holder)
+                drop_chain(w, leaf, pinned - 1, rep.holder, np.int64(0))
             return True
         pinned = after
     release_pin(w, rep.first_pin - 1)
@@ -192,12 +232,12 @@ def retain_context(w: World, number: int, replica: int, retain: Retain) -> None:
     session, rep = w.sessions[number], w.replicas[replica]
     if w.clock[0].retain_kind != ASK:
         return
-    choice = int(retain(idle_facts(w, number, replica, np.int64(0), 0.0)))
+    choice = int(retain(idle_facts(w, number, session.turn, replica, np.int64(0), 0.0)))
     leaf = w.turns[session.turn].leaf
     if choice == KEEP and session.turn + 1 < session.last_turn:
         pin(w, number, replica, leaf)
     elif choice == DROP:
-        drop_chain(w, leaf, number, rep.holder)
+        drop_chain(w, leaf, number, rep.holder, np.int64(0))
 
 
 @inner
@@ -207,13 +247,23 @@ def drop_superseded(w: World, number: int, retain: Retain) -> None:
     dead = w.turns[session.turn].dead_leaf
     if dead == 0 or not session.routed or w.clock[0].retain_kind != ASK:
         return
-    facts_turn = session.turn
-    session.turn = facts_turn - 1
-    choice = int(retain(idle_facts(w, number, session.home, np.int64(1), 0.0)))
-    session.turn = facts_turn
-    if choice == DROP:
+    home, ended = session.home, session.turn - 1
+    elapsed_s = w.clock[0].now_s - session.ended_s
+    if int(retain(idle_facts(w, number, ended, home, np.int64(1), elapsed_s))) == DROP:
+        unpin(w, number)
+        drop_chain(w, dead, number, w.replicas[home].holder, w.turns[session.turn].leaf)
+        if w.replicas[home].waiting > 0:
+            wake(w, home, w.clock[0].now_s)
+
+
+@inner
+def unpin(w: World, number: int) -> None:
+    """Release a session's pin from outside of its replica, where somebody may wait for that room."""
+    session = w.sessions[number]
+    if session.pinned:
         release_pin(w, number)
-        drop_chain(w, dead, number, w.replicas[session.home].holder)
+        if w.replicas[session.pin_replica].waiting > 0:
+            wake(w, session.pin_replica, w.clock[0].now_s)
 
 
 @inner
@@ -224,6 +274,7 @@ def answered(w: World, number: int, replica: int, held: int, retain: Retain) -> 
     now_s = clock.now_s
     turn.ended_s = now_s
     turn.outcome = DONE
+    count_context(w, number, turn.prompt + turn.output)
     clock.finished_turns += 1
     session.ended_s = now_s
     believe(w, turn.leaf, replica, held)
@@ -245,8 +296,10 @@ def start_children(w: World, turn_number: int) -> None:
     """Start the sessions that an answer forks."""
     child = w.turns[turn_number].first_child
     while child != 0:
+        session = w.sessions[child - 1]
+        session.attained_s = w.sessions[session.parent].attained_s
         start_gap(w, child - 1)
-        child = w.sessions[child - 1].next_sibling
+        child = session.next_sibling
 
 
 @inner
@@ -333,7 +386,7 @@ def end_program(w: World, number: int) -> None:
 def fail_session(w: World, number: int, outcome: int) -> None:
     """A call cannot be served: its session ends here, and so do those that it would have forked."""
     session = w.sessions[number]
-    release_pin(w, number)
+    unpin(w, number)
     turn = w.turns[session.turn]
     turn.outcome = outcome
     turn.ended_s = w.clock[0].now_s

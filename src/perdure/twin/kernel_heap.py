@@ -8,8 +8,8 @@ from perdure.compiling import Records, inner
 EVENT = np.dtype(
     [("time_s", np.float64), ("sequence", np.int64), ("kind", np.int64), ("who", np.int64)], align=True
 )
-# What ends at a step: a slot of a replica.
-ENDING = np.dtype([("step", np.int64), ("slot", np.int64), ("tag", np.int64)], align=True)
+# What ends at a step: a slot of a replica, of those at the same step the one that was admitted first.
+ENDING = np.dtype([("step", np.int64), ("admitted", np.int64), ("slot", np.int64)], align=True)
 
 
 @inner
@@ -60,20 +60,20 @@ def pop_event(heap: Records, count: int) -> int:
 
 
 @inner
-def push_ending(heap: Records, count: int, step: int, slot: int, tag: int) -> int:
-    """Put a slot that ends at `step` into a heap of `count`; ties go to the lower slot. The new count."""
+def push_ending(heap: Records, count: int, step: int, admitted: int, slot: int) -> int:
+    """Put a slot that ends at `step` into a heap of `count`; ties by admission. The new count."""
     place = count
     while place > 0:
         above = (place - 1) >> 1
         parent = heap[above]
-        if parent.step < step or (parent.step == step and parent.slot < slot):
+        if parent.step < step or (parent.step == step and parent.admitted < admitted):
             break
         heap[place] = parent
         place = above
     entry = heap[place]
     entry.step = step
+    entry.admitted = admitted
     entry.slot = slot
-    entry.tag = tag
     return count + 1
 
 
@@ -81,7 +81,7 @@ def push_ending(heap: Records, count: int, step: int, slot: int, tag: int) -> in
 def pop_ending(heap: Records, count: int) -> int:
     """Take the first ending out of a heap of `count`; the new count."""
     last = heap[count - 1]
-    step, slot, tag = last.step, last.slot, last.tag
+    step, admitted, slot = last.step, last.admitted, last.slot
     count -= 1
     place = 0
     while True:
@@ -90,17 +90,17 @@ def pop_ending(heap: Records, count: int) -> int:
             break
         if below + 1 < count:
             left, right = heap[below], heap[below + 1]
-            if right.step < left.step or (right.step == left.step and right.slot < left.slot):
+            if right.step < left.step or (right.step == left.step and right.admitted < left.admitted):
                 below += 1
         child = heap[below]
-        if step < child.step or (step == child.step and slot < child.slot):
+        if step < child.step or (step == child.step and admitted < child.admitted):
             break
         heap[place] = child
         place = below
     entry = heap[place]
     entry.step = step
+    entry.admitted = admitted
     entry.slot = slot
-    entry.tag = tag
     return count
 
 
@@ -110,7 +110,7 @@ def drop_ending(heap: Records, count: int, slot: int) -> int:
     kept = 0
     for place in range(count):
         entry = heap[place]
-        step, other, tag = entry.step, entry.slot, entry.tag
+        step, admitted, other = entry.step, entry.admitted, entry.slot
         if other != slot:
-            kept = push_ending(heap, kept, step, other, tag)
+            kept = push_ending(heap, kept, step, admitted, other)
     return kept

@@ -18,7 +18,7 @@ ASLEEP, GAP, AWAITING, OUTSIDE, QUEUED, LOADING, PREFILLING, DECODING, OVER = ra
 IDLE, FORMING, RUNNING, DOWN = range(4)
 
 # Kinds of events.
-CALL, TOOL_ENDED, ADMIT, BREAK, MEND, SLOW = range(6)
+CALL, TOOL_ENDED, ADMIT, BREAK, MEND, SLOW, AGAIN = range(7)
 
 # Policies that need no facts are carried out without asking.
 ASK, FIRST_COME = 0, 1
@@ -27,12 +27,13 @@ BIN_TOKENS = 21  # octaves of a context, and of a batch's tokens, in the log of 
 BIN_SEQUENCES = 13
 BIN_MIXED = 18
 GAP_BINS = 48  # of the learned law of gaps: quarter octaves from a tenth of a second
+GAP_SUM = GAP_BINS  # where, after the bins, the sum of all gaps stands
 
 SEGMENT = np.dtype(
     [
         ("parent", np.int64),  # the segment that it goes on from
         ("depth", np.int64),  # segments above it
-        ("base", np.int64),  # where its first block starts, in tokens of the context
+        ("begin", np.int64),  # where its first block starts, in tokens of the context
         ("owner", np.int64),  # the session whose context it is part of
         ("shared", np.bool_),  # whether another session goes on from it
         ("first_node", np.int64),  # its copies
@@ -44,11 +45,12 @@ NODE = np.dtype(
     [
         ("segment", np.int64),
         ("holder", np.int64),
-        ("end", np.int64),  # tokens of the context that are held, from the segment's base
+        ("end", np.int64),  # tokens of the context that are held, from where the segment begins
         ("uses", np.int64),  # calls and pins that need it now
         ("older", np.int64),  # neighbours among what may be evicted
         ("newer", np.int64),
         ("linked", np.bool_),
+        ("ready_s", np.float64),  # when what is being loaded into it is there
         ("next_node", np.int64),  # of the same segment, elsewhere; or the next free one
     ],
     align=True,
@@ -99,6 +101,7 @@ POOL = np.dtype(
         ("first_outside", np.int64),  # sessions whose programs wait to be admitted
         ("last_outside", np.int64),
         ("outside", np.int64),
+        ("asks", np.bool_),  # whether an event is under way that asks for those outside again
     ],
     align=True,
 )
@@ -123,6 +126,7 @@ REPLICA = np.dtype(
         ("prefilling", np.int64),
         ("loading", np.int64),
         ("decoding", np.int64),
+        ("grown", np.int64),  # blocks that the next step of decodes begins: in use as soon as it is formed
         ("admitted", np.int64),  # calls ever admitted: their order
         ("endings", np.int64),  # in its heap
         ("first_waiting", np.int64),  # sessions + 1, in order of arrival
@@ -225,7 +229,7 @@ PROGRAM = np.dtype(
         ("turns_left", np.int64),
         ("shared_tokens", np.int64),  # of its first context, that other programs have too
         ("active", np.bool_),
-        ("started", np.bool_),
+        ("calls", np.int64),  # that are under way
         ("failed", np.int64),  # the outcome that ended it early
         ("began_s", np.float64),
         ("ended_s", np.float64),
@@ -283,6 +287,7 @@ CLOCK = np.dtype(
         ("beliefs", np.int64),  # told so far, and those taken in
         ("believed", np.int64),
         ("preemptions_max", np.int64),
+        ("run_steps_max", np.int64),  # of decode steps jumped over in one go
         ("order_kind", np.int64),
         ("admit_kind", np.int64),
         ("retain_kind", np.int64),

@@ -3,11 +3,15 @@
 import math
 
 from perdure.compiling import inner
+from perdure.scheduling import fair
 from perdure.scheduling.facts import Candidate, Order, Place, Waiting
+from perdure.scheduling.fair import Tenant
 from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_cache import read_path
 from perdure.twin.kernel_engine import cut_run, set_due
 from perdure.twin.kernel_records import FIRST_COME, FORMING, IDLE, QUEUED, RUNNING
+
+weighted_service, rejoined = inner(fair.weighted_service), inner(fair.rejoined)
 
 RECENT_S = 180.0  # over how long the router remembers the work that it sent to a replica
 
@@ -34,7 +38,7 @@ def believed_tokens(w: World, length: int, replica: int, limit: int, block_token
         segment = w.path[place]
         upto = limit
         if place + 1 < length:
-            upto = min(limit, w.segments[w.path[place + 1]].base)
+            upto = min(limit, w.segments[w.path[place + 1]].begin)
         if upto <= found:
             continue
         found = max(found, min(upto, w.beliefs[segment, replica] // block_tokens * block_tokens))
@@ -50,7 +54,7 @@ def believe(w: World, leaf: int, replica: int, upto: int) -> None:
     while segment != 0:
         if w.beliefs[segment, replica] < end:
             w.beliefs[segment, replica] = end
-        end = min(end, w.segments[segment].base)
+        end = min(end, w.segments[segment].begin)
         segment = w.segments[segment].parent
 
 
@@ -132,7 +136,53 @@ def enqueue(w: World, number: int, replica: int, believed: int, now_s: float) ->
     turn.replica = replica
     believe(w, turn.leaf, replica, turn.prompt)
     append_waiting(w, number, replica)
+    program = w.programs[session.program]
+    if program.pool == session.pool:
+        program.calls += 1
+    if w.clock[0].fair:
+        rejoin(w, program.tenant)
     wake(w, replica, now_s)
+
+
+@inner
+def rejoin(w: World, tenant: int) -> None:
+    """A tenant has a call more under way; its first for a while puts it level with who had least."""
+    if w.calls[tenant] == 0:
+        least = math.inf
+        for other in range(len(w.calls)):
+            if w.calls[other] > 0:
+                least = min(least, weighted_service(Tenant(w.served[other], w.weights[other])))
+        if least < math.inf:
+            w.served[tenant] = rejoined(Tenant(w.served[tenant], w.weights[tenant]), least)
+    w.calls[tenant] += 1
+
+
+@inner
+def note_first_token(w: World, replica: int, number: int) -> None:
+    """The router sees the first token of an answer: that call runs, and its prompt is computed."""
+    rep, session = w.replicas[replica], w.sessions[number]
+    rep.sent_waiting -= 1
+    rep.sent_running += 1
+    rep.sent_uncached -= session.uncached
+    session.uncached = 0.0
+
+
+@inner
+def forget_sent(w: World, replica: int, number: int) -> None:
+    """A call has ended, one way or the other: the router counts it no more."""
+    rep, session = w.replicas[replica], w.sessions[number]
+    program, turn = w.programs[session.program], w.turns[session.turn]
+    if math.isnan(turn.first_s):
+        rep.sent_waiting -= 1
+        rep.sent_uncached -= session.uncached
+        session.uncached = 0.0
+    else:
+        rep.sent_running -= 1
+    rep.sent_context -= turn.prompt
+    if program.pool == session.pool:
+        program.calls -= 1
+    if w.clock[0].fair:
+        w.calls[program.tenant] -= 1
 
 
 @inner
@@ -226,9 +276,14 @@ def next_waiting(w: World, replica: int, now_s: float, order: Order) -> int:
     waiting = first
     while waiting != 0:
         session = w.sessions[waiting - 1]
-        served = w.served[w.programs[session.program].tenant] if clock.fair else 0.0
+        served = 0.0
+        if clock.fair:
+            tenant = w.programs[session.program].tenant
+            served = weighted_service(Tenant(w.served[tenant], w.weights[tenant]))
         if chosen == 0 or served <= least:
             score = order(waiting_facts(w, waiting - 1, now_s))
+            if math.isnan(score):
+                score = math.inf
             better = served < least or score < lowest
             if chosen == 0 or better or (score == lowest and session.sequence < earliest):
                 chosen, lowest, least, earliest = waiting, score, served, session.sequence

@@ -11,7 +11,7 @@ import numpy as np
 
 from perdure.compiling import Records, compiled
 from perdure.models.cost_compiled import Integers
-from perdure.traces.programs import Programs
+from perdure.traces.programs import Masks, Programs
 from perdure.twin.kernel_records import SEGMENT, records
 
 
@@ -51,7 +51,6 @@ def trace_paths(
     prompt: Integers,
     kept: Integers,
     output: Integers,
-    pool: Integers,
     prefixed: Integers,
     prefix_session: Integers,
     prefix_turn: Integers,
@@ -71,7 +70,7 @@ def trace_paths(
         path, count = count, count + 1
         owner[path] = session
         other = prefix_session[session]
-        if prefixed[session] and prefix_tokens[session] > 0 and pool[other] == pool[session]:
+        if prefixed[session]:
             turn = prefix_turn[session]
             if turn < 0:
                 turn = first_turn[other]
@@ -123,6 +122,13 @@ def measure(parent: Integers, owner: Integers) -> tuple[Integers, Integers]:
     return depth, shared
 
 
+def shares_prefix(programs: Programs, pool: Integers) -> Masks:
+    """[session] whether its context starts with another one's KV: only of the same model in the same pool."""
+    other = programs.prefix_session
+    same = (pool[other] == pool) & (programs.model[other] == programs.model)
+    return programs.prefixed & (programs.prefix_tokens > 0) & same
+
+
 def segments_of(programs: Programs, pool: Integers, block_tokens: Integers) -> Segments:
     """The segments of a workload; `pool` [session] and the `block_tokens` [session] of its engine."""
     prefix_turn = np.where(
@@ -136,8 +142,7 @@ def segments_of(programs: Programs, pool: Integers, block_tokens: Integers) -> S
         prompt,
         programs.kept_tokens,
         programs.output_tokens,
-        pool,
-        programs.prefixed.astype(np.int64),
+        shares_prefix(programs, pool).astype(np.int64),
         programs.prefix_session,
         prefix_turn,
         programs.prefix_tokens,
@@ -169,7 +174,10 @@ def segments_of(programs: Programs, pool: Integers, block_tokens: Integers) -> S
 def _cuts(paths: Paths) -> tuple[Integers, int]:
     """Where paths are cut, as sorted numbers `path * width + token`."""
     width = int(paths.end.max()) + 2
-    forks = (paths.dead_end == 0) & (paths.parent != 0)
+    # A dead end leaves its path whole, except where others go on from it: they use the path up to there only.
+    gone_on = np.zeros(len(paths.parent), bool)
+    gone_on[paths.parent] = True
+    forks = ((paths.dead_end == 0) | gone_on) & (paths.parent != 0)
     path, token = paths.parent[forks], paths.start[forks]
     inside = (token > paths.start[path]) & (token < paths.end[path])
     return np.unique(path[inside] * width + token[inside]), width
@@ -187,7 +195,7 @@ def _records(
     depth, shared = measure(parent, owner)
     blocks = block_tokens[owner]
     segments.parent, segments.depth = parent, depth
-    segments.base = start // blocks * blocks
+    segments.begin = start // blocks * blocks
     segments.owner, segments.shared = owner, shared.astype(bool)
     dead = np.zeros(len(leaf), np.int64)
     first = programs.first_turn[:-1]

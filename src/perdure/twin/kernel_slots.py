@@ -2,16 +2,12 @@
 
 import math
 
-import numpy as np
-
 from perdure.compiling import inner
 from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_cache import (
     blocks_of,
     extend_chain,
     leave_chain,
-    node_at,
-    node_blocks,
     read_path,
     wanted_blocks,
 )
@@ -41,7 +37,7 @@ def begin_decoding(w: World, replica: int, slot: int, context: int, tokens: int)
     here.joined_context = context
     here.last_step = rep.step + tokens
     rep.decoding += 1
-    rep.endings = push_ending(w.endings[replica], rep.endings, here.last_step, slot, np.int64(0))
+    rep.endings = push_ending(w.endings[replica], rep.endings, here.last_step, here.admitted, slot)
     w.phases[replica, (context - rep.step) % pool.block_tokens] += 1
     for span in range(pool.spans):
         seen, more = span_shares(w, rep.pool, span, context)
@@ -50,10 +46,10 @@ def begin_decoding(w: World, replica: int, slot: int, context: int, tokens: int)
         limit = w.span_limits[rep.pool, span]
         if more > 0.0 and limit < math.inf:
             cross = rep.step + math.ceil(limit * w.span_every[rep.pool, span]) - context
-            tag = here.admitted % 1000000007
-            w.crossing_counts[replica, span] = push_ending(
-                w.crossings[replica, span], w.crossing_counts[replica, span], cross, slot, tag
-            )
+            if cross <= here.last_step:
+                w.crossing_counts[replica, span] = push_ending(
+                    w.crossings[replica, span], w.crossing_counts[replica, span], cross, here.admitted, slot
+                )
 
 
 @inner
@@ -84,14 +80,11 @@ def cross_limits(w: World, replica: int) -> None:
         heap = w.crossings[replica, span]
         count = w.crossing_counts[replica, span]
         while count > 0 and heap[0].step <= rep.step:
-            step, number, tag = heap[0].step, heap[0].slot, heap[0].tag
-            slot = w.slots[replica, number]
-            if slot.taken and slot.decodes and slot.admitted % 1000000007 == tag:
-                every, limit = w.span_every[rep.pool, span], w.span_limits[rep.pool, span]
-                context = slot.joined_context + rep.step - slot.joined_step
-                if step >= slot.joined_step and context / every >= limit:
-                    w.reads[replica, span] -= context / every - limit
-                    w.growth[replica, span] -= 1.0 / every
+            slot = w.slots[replica, heap[0].slot]
+            every, limit = w.span_every[rep.pool, span], w.span_limits[rep.pool, span]
+            context = slot.joined_context + rep.step - slot.joined_step
+            w.reads[replica, span] -= context / every - limit
+            w.growth[replica, span] -= 1.0 / every
             count = pop_ending(heap, count)
         w.crossing_counts[replica, span] = count
 
@@ -111,20 +104,18 @@ def give_up_slot(w: World, replica: int, slot: int, held: int) -> None:
     """Free a slot whose context is held up to `held` tokens: whole blocks stay to be found again."""
     rep, here = w.replicas[replica], w.slots[replica, slot]
     holder = w.holders[rep.holder]
-    block_tokens = holder.block_tokens
     session = w.sessions[here.session]
     leaf = w.turns[session.turn].leaf
-    node = node_at(w, leaf, rep.holder)
-    base = w.segments[leaf].base
-    taken = max(0, blocks_of(held, block_tokens) - base // block_tokens)
-    w.nodes[node].end = max(base, held // block_tokens * block_tokens)
-    holder.used_blocks -= taken - node_blocks(w, node, block_tokens) + rep.sequence_blocks
+    # What the answer grew by was counted step by step; from now on its segments count for it.
+    grown = blocks_of(held, holder.block_tokens) - blocks_of(here.prompt, holder.block_tokens)
+    holder.used_blocks -= max(0, grown) + rep.sequence_blocks
+    length = read_path(w, leaf, w.path)
+    extend_chain(w, w.path, length, rep.holder, held)
     leave_chain(w, leaf, rep.holder)
     share = rep.share_s - here.share_s
     session.attained_s += share
     w.programs[session.program].attained_s += share
-    tenant = w.programs[session.program].tenant
-    w.served[tenant] += share / w.weights[tenant]
+    w.served[w.programs[session.program].tenant] += share
     here.taken = False
     w.free_slots[replica, rep.sequences_max - rep.running] = slot
     rep.running -= 1
@@ -150,12 +141,12 @@ def room_for(w: World, replica: int, blocks: int) -> bool:
 
 @inner
 def newest_slot(w: World, replica: int) -> int:
-    """The slot that was admitted last."""
+    """The slot that was admitted last, of those that compute."""
     rep = w.replicas[replica]
     newest, found = 0, -1
     for slot in range(rep.sequences_max):
         here = w.slots[replica, slot]
-        if here.taken and here.admitted > found:
+        if here.taken and not here.loads and here.admitted > found:
             newest, found = slot, here.admitted
     return newest
 
@@ -179,12 +170,16 @@ def stop_decoding_early(w: World, replica: int, slot: int) -> int:
     """Take a slot out of the decodes before its answer is complete; the tokens of its context held."""
     rep = w.replicas[replica]
     rep.endings = drop_ending(w.endings[replica], rep.endings, slot)
+    for span in range(w.pools[rep.pool].spans):
+        w.crossing_counts[replica, span] = drop_ending(
+            w.crossings[replica, span], w.crossing_counts[replica, span], slot
+        )
     return end_decoding(w, replica, slot)
 
 
 @inner
 def pop_ended(w: World, replica: int) -> int:
-    """The lowest slot whose answer is complete, plus one; 0 when there is none."""
+    """The slot whose answer is complete, plus one, the first admitted first; 0 when there is none."""
     rep = w.replicas[replica]
     heap = w.endings[replica]
     if rep.endings > 0 and heap[0].step <= rep.step:

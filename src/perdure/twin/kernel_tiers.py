@@ -10,6 +10,7 @@ from perdure.twin.kernel_cache import (
     make_node,
     node_at,
     node_blocks,
+    read_path,
     set_end,
     unlink,
 )
@@ -29,7 +30,7 @@ def held_anywhere(
     for place in range(length):
         upto = limit
         if place + 1 < length:
-            upto = min(limit, w.segments[path[place + 1]].base)
+            upto = min(limit, w.segments[path[place + 1]].begin)
         if upto <= found:
             continue
         tier = holder
@@ -63,7 +64,7 @@ def note_loads(
     for place in range(length):
         upto = limit
         if place + 1 < length:
-            upto = min(limit, w.segments[path[place + 1]].base)
+            upto = min(limit, w.segments[path[place + 1]].begin)
         tier = w.holders[holder].below
         while tier != 0 and found < upto:
             node = node_at(w, path[place], tier)
@@ -75,10 +76,33 @@ def note_loads(
                 link.read_bytes += moved
                 ready_s = max(ready_s, link.link_free_s + link.latency_s)
                 found = reach
-                if w.nodes[node].linked:
-                    unlink(w, node)
-                    link_newest(w, node)
             tier = w.holders[tier].below
+    return ready_s
+
+
+@inner
+def touch_tiers(w: World, path: Integers, length: int, holder: int) -> None:
+    """What tiers below `holder` hold of a chain was used now: it goes last, the deepest segments first."""
+    tier = w.holders[holder].below
+    while tier != 0:
+        for place in range(length - 1, -1, -1):
+            node = node_at(w, path[place], tier)
+            if node != 0:
+                unlink(w, node)
+                link_newest(w, node)
+        tier = w.holders[tier].below
+
+
+@inner
+def arrived_s(w: World, path: Integers, length: int, holder: int, limit: int) -> float:
+    """When the first `limit` tokens of a chain, held at `holder`, have all been loaded there."""
+    ready_s = 0.0
+    for place in range(length):
+        if w.segments[path[place]].begin >= limit:
+            break
+        node = node_at(w, path[place], holder)
+        if node != 0:
+            ready_s = max(ready_s, w.nodes[node].ready_s)
     return ready_s
 
 
@@ -104,7 +128,7 @@ def cut_end(w: World, node: int, blocks: int) -> None:
     holder = w.holders[w.nodes[node].holder]
     block_tokens = holder.block_tokens
     has = node_blocks(w, node, block_tokens)
-    base = w.segments[w.nodes[node].segment].base
+    base = w.segments[w.nodes[node].segment].begin
     tell(w, node, base + max(0, has - blocks) * block_tokens)
     if blocks >= has:
         unlink(w, node)
@@ -123,7 +147,7 @@ def copy_down(w: World, node: int, tier: int, now_s: float) -> bool:
     here = w.holders[tier]
     segment, end = w.nodes[node].segment, w.nodes[node].end
     copy = node_at(w, segment, tier)
-    has = w.segments[segment].base
+    has = w.segments[segment].begin
     if copy != 0:
         has = w.nodes[copy].end
         if end <= has:
@@ -150,7 +174,7 @@ def missing_below(w: World, node: int, tier: int) -> int:
     """Blocks that a copy would take at `tier` beyond those it has there."""
     block_tokens = w.holders[tier].block_tokens
     segment = w.nodes[node].segment
-    has = w.segments[segment].base // block_tokens
+    has = w.segments[segment].begin // block_tokens
     copy = node_at(w, segment, tier)
     if copy != 0:
         has = max(has, blocks_of(w.nodes[copy].end, block_tokens))
@@ -196,22 +220,20 @@ def free_oldest(
 
 @inner
 def free_tiers(w: World, node: int, now_s: float) -> None:
-    """Make room in the tiers below for a copy that is to go down, from the lowest up."""
+    """Make room in the tier below for a copy that is to go down; what makes way there goes down in turn."""
     top = w.holders[w.nodes[node].holder].below
-    missing = missing_below(w, node, top)
-    levels, tier = 0, top
-    while tier != 0:
-        levels += 1
-        tier = w.holders[tier].below
-    for level in range(levels - 1, -1, -1):
-        tier = top
-        for _ in range(level):
-            tier = w.holders[tier].below
-        here = w.holders[tier]
-        while here.capacity_blocks - here.used_blocks < missing and here.oldest != 0:
-            oldest = here.oldest
-            size = node_blocks(w, oldest, here.block_tokens)
-            let_go(w, oldest, size, now_s)
+    while short_below(w, node, top) > 0 and w.holders[top].oldest != 0:
+        moving, tier = w.holders[top].oldest, w.holders[top].below
+        while tier != 0 and short_below(w, moving, tier) > 0 and w.holders[tier].oldest != 0:
+            moving, tier = w.holders[tier].oldest, w.holders[tier].below
+        let_go(w, moving, node_blocks(w, moving, w.holders[top].block_tokens), now_s)
+
+
+@inner
+def short_below(w: World, node: int, tier: int) -> int:
+    """Blocks that a tier is short of until it has room for a copy."""
+    here = w.holders[tier]
+    return missing_below(w, node, tier) - (here.capacity_blocks - here.used_blocks)
 
 
 @inner
@@ -233,18 +255,25 @@ def make_room(
 
 
 @inner
-def drop_chain(w: World, leaf: int, owner: int, holder: int) -> int:
-    """Free what only `owner` could use of a chain at `holder`, from its end; the tokens freed."""
-    freed = 0
-    segment = leaf
-    block_tokens = w.holders[holder].block_tokens
-    while segment != 0 and w.segments[segment].owner == owner and not w.segments[segment].shared:
-        node = node_at(w, segment, holder)
-        above = w.segments[segment].parent
-        if node != 0:
-            if w.nodes[node].uses > 0 or not w.nodes[node].linked:
+def drop_chain(w: World, leaf: int, owner: int, holder: int, keep_leaf: int) -> None:
+    """Free what only `owner` could use of a chain at `holder` and in tiers below, from its end.
+
+    What the chain that ends in `keep_leaf` goes on from stays (0: nothing needs to).
+    """
+    kept = 0
+    if keep_leaf != 0:
+        kept = read_path(w, keep_leaf, w.path)
+    while holder != 0:
+        block_tokens = w.holders[holder].block_tokens
+        segment = leaf
+        while segment != 0 and w.segments[segment].owner == owner and not w.segments[segment].shared:
+            depth = w.segments[segment].depth
+            if depth < kept and w.path[depth] == segment:
                 break
-            freed += w.nodes[node].end - w.segments[segment].base
-            cut_end(w, node, node_blocks(w, node, block_tokens))
-        segment = above
-    return freed
+            node = node_at(w, segment, holder)
+            if node != 0:
+                if not w.nodes[node].linked:
+                    break
+                cut_end(w, node, node_blocks(w, node, block_tokens))
+            segment = w.segments[segment].parent
+        holder = w.holders[holder].below

@@ -34,7 +34,7 @@ from perdure.twin.kernel_records import (
     TURN,
     records,
 )
-from perdure.twin.kernel_segments import Segments, segments_of
+from perdure.twin.kernel_segments import Segments, segments_of, shares_prefix
 from perdure.twin.pool import Costs, Pool
 
 SPANS_MAX = 8
@@ -50,6 +50,7 @@ class Options:
     fair             whether the tenant that had least goes first, before any order; `weights` [tenant]
     tools            workers for tools; None for as many as are wanted
     preemptions_max  of one call, after which it ends
+    run_steps_max    decode steps that are jumped over in one go
     belief_lag_s     how late the router hears of what an engine evicted; None: it never does
     first_come       whether the order is first come first served; asks: whether admit and retain are asked
     """
@@ -58,6 +59,7 @@ class Options:
     weights: tuple[float, ...] = ()
     tools: int | None = None
     preemptions_max: int = 16
+    run_steps_max: int = 1 << 40
     belief_lag_s: float | None = 0.1
     first_come: bool = True
     asks_admit: bool = False
@@ -77,6 +79,13 @@ class Layout:
 
 def lay_out(programs: Programs, pools: Sequence[Pool]) -> Layout:
     """Give each session its pool, and its context its segments."""
+    for one in pools:
+        if one.engine.batch_tokens_max < one.engine.sequences_max:
+            raise BadRequest(
+                f"{one.name}: a batch of {one.engine.batch_tokens_max} tokens has no place for "
+                f"{one.engine.sequences_max} sequences that decode; write batch= no smaller than sequences=",
+                param="on",
+            )
     pool = _pools_of_sessions(programs, pools)
     blocks = np.array([one.engine.block_tokens for one in pools])[pool]
     return Layout(
@@ -94,7 +103,8 @@ def make_world(layout: Layout, options: Options, costs: Sequence[Costs]) -> Worl
     limits, every = _spans(pools)
     count = len(replicas)
     leaves = 1 << max(1, math.ceil(math.log2(count + 1)))
-    events = len(programs.program) + len(programs.arrival_s) + len(pools) + 16
+    # Each session and each pool has one under way; the end of a program, or its being set aside, one more.
+    events = 2 * len(programs.program) + len(programs.arrival_s) + len(pools) + 16
     segments = len(layout.segments.segments)
     world = World(
         clock=_clock(programs, options),
@@ -125,9 +135,10 @@ def make_world(layout: Layout, options: Options, costs: Sequence[Costs]) -> Worl
         believed=np.zeros(count, np.int64),
         busy=np.zeros((len(pools), BIN_SEQUENCES, BIN_TOKENS)),
         mixed=np.zeros((len(pools), BIN_MIXED, BIN_TOKENS)),
-        gaps=np.zeros((2, GAP_BINS)),
+        gaps=np.zeros((2, GAP_BINS + 1)),
         served=np.zeros(len(programs.tenants)),
-        weights=np.array(options.weights or [1.0] * len(programs.tenants)),
+        weights=_weights(programs, options),
+        calls=np.zeros(len(programs.tenants), np.int64),
         scratch=np.zeros(READS + 3 * SPANS_MAX),
         samples=records((SAMPLES_MAX, len(pools)), SAMPLE),
         tier_samples=np.zeros((SAMPLES_MAX, len(pools), TIERS_MAX), np.int64),
@@ -211,6 +222,16 @@ def _nodes(holders: Records, segments: int, pools: Sequence[Pool], layout: Layou
     return needed
 
 
+def _weights(programs: Programs, options: Options) -> Floats:
+    weights = np.array(options.weights or [1.0] * len(programs.tenants))
+    if len(weights) != len(programs.tenants) or not (weights > 0).all():
+        raise BadRequest(
+            f"weights {options.weights}: one above zero for each of {len(programs.tenants)} tenants",
+            param="weights",
+        )
+    return weights
+
+
 def _spans(pools: Sequence[Pool]) -> tuple[Floats, Floats]:
     limits, every = np.full((len(pools), SPANS_MAX), np.inf), np.ones((len(pools), SPANS_MAX))
     for number, pool in enumerate(pools):
@@ -226,6 +247,7 @@ def _clock(programs: Programs, options: Options) -> Records:
     state.concurrency = programs.concurrency or 0
     state.tools_max = state.tools_free = options.tools or 0
     state.preemptions_max = options.preemptions_max
+    state.run_steps_max = options.run_steps_max
     state.order_kind = FIRST_COME if options.first_come else ASK
     state.admit_kind = ASK if options.asks_admit else FIRST_COME
     state.retain_kind = ASK if options.asks_retain else FIRST_COME
@@ -247,7 +269,7 @@ def _program_records(layout: Layout) -> Records:
     first = np.minimum(made.first_session, len(programs.program) - 1)
     made.pool = layout.pool[first]
     made.shared_tokens = np.where(
-        programs.prefixed[first] & ~programs.forked[first], programs.prefix_tokens[first], 0
+        shares_prefix(programs, layout.pool)[first], programs.prefix_tokens[first], 0
     )
     made.began_s = made.ended_s = np.nan
     return made
@@ -262,7 +284,7 @@ def _session_records(layout: Layout) -> Records:
     made.forked, made.parent = programs.forked, programs.parent
     made.joined = programs.joined
     made.join_turn = np.where(programs.joined, programs.first_turn[programs.parent] + programs.join_turn, 0)
-    made.shared_tokens = np.where(programs.prefixed & programs.forked, programs.prefix_tokens, 0)
+    made.shared_tokens = np.where(shares_prefix(programs, layout.pool), programs.prefix_tokens, 0)
     forks = np.flatnonzero(programs.forked)
     order = forks[np.argsort(_fork_turns(programs)[forks], kind="stable")]
     after = _fork_turns(programs)[order]
@@ -280,7 +302,10 @@ def _turn_records(layout: Layout) -> Records:
     programs = layout.programs
     made = records(len(programs.new_tokens), TURN)
     made.prompt, made.output = programs.prompt_tokens, programs.output_tokens
-    made.max_output = programs.output_tokens
+    windows = np.array([pool.window_tokens for pool in layout.pools])
+    # As nobody recorded what was asked for at most, it is what `vllm serve` takes when nothing is said: what
+    # the window leaves. The length of the answer itself must not be known before its end.
+    made.max_output = np.maximum(1, windows[layout.pool[programs.turn_session]] - programs.prompt_tokens)
     made.leaf, made.dead_leaf = layout.segments.leaf, layout.segments.dead_leaf
     made.attempts, made.tool, made.gap_s = programs.attempts, programs.tool, programs.gap_s
     for column in ("ready_s", "started_s", "first_s", "ended_s"):
