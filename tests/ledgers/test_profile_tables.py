@@ -1,5 +1,6 @@
 """Kernel profiles of cards: what is read of them, and what the tables that we ship come to."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,7 @@ def profile(tmp_path: Path) -> Path:
 
 
 def test_each_kernel_becomes_a_table_named_by_its_shape(profile: Path) -> None:
-    """Matrices by outputs and inputs; attention by heads, without mixed batches and odd sizes."""
+    """Matrices by outputs and inputs; attention by heads, without odd sizes."""
     records = list(profile_records(profile, TINY, chip="nvidia-x", version="v"))
     axes = {f"{record['family']}/{record['variant']}": record["axes"] for record in records}
     assert axes == {
@@ -46,6 +47,20 @@ def test_each_kernel_becomes_a_table_named_by_its_shape(profile: Path) -> None:
         "attention_decode/bf16/2x1x4": [[1, 2], [16]],
         "attention_chunk/bf16/2x1x4": [[16, 32], [1, 16]],
     }
+
+
+def test_decodes_beside_a_chunk_take_what_they_add_to_it(profile: Path) -> None:
+    """Two beside chunks of 16: 20 - 4 and 25 - 5 us, the median 18; one hides beside a chunk, and takes 3 all
+    the same, as it does alone. Of contexts, 1,024 alone."""
+    with (profile / "attention.csv").open("a") as file:
+        file.write("0,0,1,1024,3\n0,0,2,1024,6\n16,0,2,1024,20\n16,16,2,1024,25\n16,0,1,1024,4.5\n")
+    (beside,) = (
+        record
+        for record in profile_records(profile, TINY, chip="nvidia-x", version="v")
+        if record["family"] == "attention_beside"
+    )
+    assert (beside["variant"], beside["axes"]) == ("bf16/2x1x4", [[1, 2]])
+    assert beside["cells"] == [round(50 * math.log2(us * 1000)) for us in (3, 18)]
 
 
 def test_a_time_is_kept_in_fiftieths_of_an_octave_of_nanoseconds(profile: Path) -> None:

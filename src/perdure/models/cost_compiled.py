@@ -21,7 +21,7 @@ Integers = NDArray[np.int64]
 # Where a vector of sums has what; after these, what decodes read in each span.
 TOKENS, ALL_TOKENS, HEAD_ROWS, PROMPT_TOKENS, PROMPTS_S, SEQUENCES, READS = range(7)
 # Curves of a table, and after them the grids of its surfaces.
-BY_TOKENS, BY_ALL_TOKENS, BY_HEAD_ROWS, BY_DECODES, BY_PROMPT_TOKENS, LINES = range(6)
+BY_TOKENS, BY_ALL_TOKENS, BY_HEAD_ROWS, BY_DECODES, BY_PROMPT_TOKENS, BESIDE_PROMPTS, LINES = range(7)
 OF_SEQUENCES, OF_CONTEXT, OF_NEW, OF_CACHED = range(LINES, LINES + 4)
 # Of a grid: where whole numbers end, how places are counted beyond, and the last cell.
 DENSE, OFFSET, PER_OCTAVE, LAST = range(4)
@@ -53,6 +53,7 @@ def arrays_of(table: CostTable) -> CompiledTable:
         table.by_head_rows,
         table.by_decodes,
         table.by_prompt_tokens,
+        table.beside_prompts,
     )
     context = table.by_prompt_tokens.grid
     grids = [curve.grid for curve in curves]
@@ -161,8 +162,11 @@ def batch_seconds(table: CompiledTable, sums: Floats) -> float:
     """Seconds of a batch."""
     total_s = fixed_seconds(table, sums)
     if sums[SEQUENCES] > 0.0:
+        times = 1.0
+        if sums[PROMPT_TOKENS] > 0.0:
+            times = line_at(table.grids, table.lines, np.int64(BESIDE_PROMPTS), sums[SEQUENCES])
         for span in range(table.decode.shape[0]):
-            total_s += sight_line(table, sums, span)[0]
+            total_s += times * sight_line(table, sums, span)[0]
     return total_s
 
 

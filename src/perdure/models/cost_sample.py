@@ -9,7 +9,7 @@ from functools import cached_property
 
 from perdure.models.batch import Batch, Decode, Prefill, Seen
 from perdure.models.cost import Instance
-from perdure.models.cost_table import CostTable, Limits
+from perdure.models.cost_table import AS_ALONE, CostTable, Limits
 from perdure.models.operations_attention import Tokens
 from perdure.silicon.price import Machine, Rating, rate
 from perdure.silicon.ranges import DRAWS, Draw
@@ -18,6 +18,8 @@ from perdure.silicon.table import Curve, Grid, curve_through, surface_through
 
 # Knots in each octave. Kernels turn from memory to compute at a number of tokens, so there they are close.
 TOKENS, NEW, CACHED, SEQUENCES, CONTEXT = 32, 16, 2, 4, 8
+
+BESIDE_TOKENS = 1024.0  # of a context for which decodes beside prompts are compared with those alone
 
 # Any batch in which every kind of operation takes part: what it rests on, the table rests on.
 _ANY = Batch(prefills=(Prefill(new_tokens=1),), decodes=(Decode(context_tokens=1),))
@@ -60,6 +62,12 @@ class Sample:
                 for rows in self._decode_sights
             ),
             prompt_s=surface_through(self._new, self._cached, self._prompt_values(there)),
+            beside_prompts=curve_through(
+                self._sequences,
+                [_seconds(beside, there) / _seconds(alone, there) for alone, beside in self._beside],
+            )
+            if self._lowering.spans
+            else AS_ALONE,
         )
 
     def tables(self, draws: int = DRAWS) -> tuple[CostTable, ...]:
@@ -110,10 +118,25 @@ class Sample:
             for number in range(len(self._lowering.spans))
         ]
 
-    def _decode_sight(self, number: int, count: float, entries: float) -> Rating:
+    @cached_property
+    def _beside(self) -> list[tuple[list[Rating], list[Rating]]]:
+        """Over sequences, all spans of decodes in a step without prompts, and in one with prompts."""
+        spans = range(len(self._lowering.spans))
+        return [
+            (
+                [self._decode_sight(number, count, BESIDE_TOKENS) for number in spans],
+                [self._decode_sight(number, count, BESIDE_TOKENS, beside_prompt=True) for number in spans],
+            )
+            for count in _some(self._sequences)
+        ]
+
+    def _decode_sight(
+        self, number: int, count: float, entries: float, *, beside_prompt: bool = False
+    ) -> Rating:
         tokens = self._decoding(count)
         seen = Seen(pairs=entries * tokens.new_tokens, read=entries * count)
-        return self._rate(self._lowering.of_sight(number, tokens, seen, self.limits.draft_tokens))
+        drafts = self.limits.draft_tokens
+        return self._rate(self._lowering.of_sight(number, tokens, seen, drafts, beside_prompt=beside_prompt))
 
     def _decoding(self, count: float) -> Tokens:
         return Tokens(count, count * (1 + self.limits.draft_tokens))
@@ -141,6 +164,10 @@ class Sample:
 def _some(grid: Grid) -> list[float]:
     """Its knots, with one for zero: there is no kernel for nothing, and nobody asks for less than one."""
     return [max(1.0, knot) for knot in grid.knots]
+
+
+def _seconds(ratings: Iterable[Rating], machine: Machine) -> float:
+    return sum(rating.kernel_seconds(machine) for rating in ratings)
 
 
 def _curve(grid: Grid, ratings: Sequence[Rating], machine: Machine) -> Curve:

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from perdure.models.batch import Prefill, Span, Sums
 from perdure.silicon.ranks import busiest
-from perdure.silicon.table import Curve, Surface
+from perdure.silicon.table import Curve, Grid, Surface, curve_through
+
+# Decodes take as long beside prompts as alone.
+AS_ALONE = curve_through(Grid(1, 1), [1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,7 @@ class CostTable:
     by_tokens     and the other curves: what depends on one sum
     decode_sight  over (sequences, entries that one of them reads), for each span
     prompt_s      what a prompt does by itself for each new token, over (new tokens, cached tokens)
+    beside_prompts  how many times as long the decodes' sight takes in a step with prompts, over sequences
     """
 
     limits: Limits
@@ -47,15 +51,17 @@ class CostTable:
     by_prompt_tokens: Curve
     decode_sight: tuple[Surface, ...]
     prompt_s: Surface
+    beside_prompts: Curve = AS_ALONE
 
     def seconds(self, sums: Sums) -> float:
         """Seconds of a batch of these sums, whose decodes all check `limits.draft_tokens`."""
         total_s = self.software_s + self.by_tokens.at(sums.tokens) + self.by_all_tokens.at(sums.all_tokens)
         total_s += self.by_head_rows.at(sums.head_rows)
         if sums.decode_sequences:
+            times = self.beside_prompts.at(sums.decode_sequences) if sums.prefills else 1.0
             total_s += self.by_decodes.at(sums.decode_sequences)
             for surface, seen in zip(self.decode_sight, sums.seen, strict=True):
-                total_s += surface.at(sums.decode_sequences, seen.read / sums.decode_sequences)
+                total_s += times * surface.at(sums.decode_sequences, seen.read / sums.decode_sequences)
         if sums.prefills:
             total_s += self.by_prompt_tokens.at(sums.prompt_tokens) + self.prompts_seconds(sums)
         return total_s

@@ -62,7 +62,8 @@ class Lowering:
             tokens = Tokens(sums.decode_sequences, sums.decode_tokens)
             found += self.of_decodes(tokens, sums.drafts)
             for number, seen in enumerate(sums.seen):
-                found += self.of_sight(number, tokens, seen, sums.drafts)
+                beside = bool(sums.prefills)
+                found += self.of_sight(number, tokens, seen, sums.drafts, beside_prompt=beside)
         return found
 
     def of_tokens(self, tokens: float) -> Iterator[Operation]:
@@ -141,12 +142,15 @@ class Lowering:
                 seen = Seen(pairs=look.span.pairs(prefill), read=look.span.read(prefill))
                 yield from _repeated((look_operation(look, "prefill", tokens, seen, here),), count)
 
-    def of_sight(self, span_number: int, tokens: Tokens, seen: Seen, drafts: int) -> Iterator[Operation]:
-        """Every kernel of decodes that looks through one span."""
+    def of_sight(
+        self, span_number: int, tokens: Tokens, seen: Seen, drafts: int, *, beside_prompt: bool = False
+    ) -> Iterator[Operation]:
+        """Every kernel of decodes that looks through one span, in a step with prompts or without."""
         span, here = self.spans[span_number], self._here
         for look, count in self._looks.items():
             if look.span == span and look.phase in (None, "decode"):
-                yield from _repeated((look_operation(look, "decode", tokens, seen, here),), count)
+                once = look_operation(look, "decode", tokens, seen, here, beside_prompt=beside_prompt)
+                yield from _repeated((once,), count)
         one_each = Tokens(tokens.sequences, tokens.sequences)
         for look in self._draft_looks if drafts else ():
             if look.span == span and look.phase in (None, "decode"):

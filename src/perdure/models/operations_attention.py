@@ -77,7 +77,9 @@ def looks_of(attention: Attention, here: Here) -> tuple[Look, ...]:
             return ()
 
 
-def look_operation(look: Look, phase: Phase, tokens: Tokens, seen: Seen, here: Here) -> Operation:
+def look_operation(
+    look: Look, phase: Phase, tokens: Tokens, seen: Seen, here: Here, *, beside_prompt: bool = False
+) -> Operation:
     """The kernel of `look` for the prefills, or for the decodes, of a batch."""
     shape = AttentionShape(
         phase=phase,
@@ -93,6 +95,7 @@ def look_operation(look: Look, phase: Phase, tokens: Tokens, seen: Seen, here: H
         kv_channel_bytes=look.kv_channel_bytes,
         arithmetic=here.precision.attention_arithmetic,
         window_tokens=look.span.limit_entries,
+        beside_prompt=beside_prompt,
     )
     return Operation(name=f"{look.name}, {phase}", shape=shape, launches=look.launches)
 

@@ -15,6 +15,7 @@ from perdure.silicon.calibration_software import Software
 from perdure.silicon.calibration_table import FOLDER, Table, tables_of
 from perdure.silicon.chip import Chip, chip_at
 from perdure.silicon.efficiency import Efficiency, Factor, Timed
+from perdure.silicon.profile import BESIDE_TOKENS
 from perdure.silicon.ranges import Range, exactly
 from perdure.silicon.roofline import parts_s
 from perdure.silicon.shapes import Attention, Elementwise, Gemm, Message, Shape
@@ -146,9 +147,19 @@ class Profiled:
         if decodes:
             each = shape.context_tokens / max(shape.sequences, 1e-9)
             seconds = table.seconds(shape.sequences, each) * shape.kv_heads / kv_heads
+            seconds *= self._beside(shape, table)
         else:
             seconds = _chunk_s(table, shape) * shape.query_heads / query_heads
         return _Timing(seconds=seconds * shape.key_channels / channels, far=far, table=table)
+
+    def _beside(self, shape: Attention, alone: Table) -> float:
+        """How many times as long decodes take in a step with prompts: FlashAttention 2 then does them as it
+        does prompts, a block of queries for each, most of which is empty."""
+        beside = self.tables.get(f"attention_beside/{alone.variant}")
+        if beside is None or not shape.beside_prompt:
+            return 1.0
+        times = beside.seconds(shape.sequences) / alone.seconds(shape.sequences, BESIDE_TOKENS)
+        return max(1.0, times)
 
     def _nearest(
         self, family: str, wanted: tuple[float, ...]

@@ -9,6 +9,7 @@ they were timed by how many distinct ones a step meets, which is chance.
 
 import csv
 import math
+import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from perdure.silicon.calibration_table import STEPS_PER_OCTAVE
 
 NS_PER_US = 1000.0
 ROWS_MAX = 100_000
+BESIDE_TOKENS = 1024  # of each decode whose time beside a chunk is kept
 NO_CACHE = 1  # where an axis of logarithms has the chunk that starts a prompt
 
 Record = dict[str, object]
@@ -75,27 +77,46 @@ def profile_records(folder: Path, model: ProfiledModel, *, chip: str, version: s
     yield record("gemm", f"bf16/{model.vocabulary}x{model.hidden}", _axes(ends["lm_head"]), ends["lm_head"])
     yield record("sampler", f"{model.vocabulary}", _axes(ends["sampler"]), ends["sampler"])
     heads = f"bf16/{model.query_heads}x{model.kv_heads}x{model.head_channels}"
-    decodes, chunks = _attention(folder / "attention.csv")
+    decodes, chunks, beside = _attention(folder / "attention.csv")
     yield record("attention_decode", heads, _axes(decodes), decodes)
     yield record("attention_chunk", heads, _axes(chunks), chunks)
+    if beside:
+        yield record("attention_beside", heads, _axes(beside), beside)
 
 
 _ATTENTION = ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode")
 
 
-def _attention(path: Path) -> tuple[Timings, Timings]:
-    """Decodes by (sequences, context) and chunks by (new, cached), each alone.
+def _attention(path: Path) -> tuple[Timings, Timings, Timings]:
+    """Decodes by (sequences, context) and chunks by (new, cached), each alone; and decodes beside a chunk.
 
     Only powers of two, as other sizes were timed in some combinations and not in others.
     """
     decodes: dict[tuple[int, ...], float] = {}
     chunks: dict[tuple[int, ...], float] = {}
-    for (chunk, before, sequences, context), time_us in _timings(path, *_ATTENTION).items():
+    timings = _timings(path, *_ATTENTION)
+    for (chunk, before, sequences, context), time_us in timings.items():
         if chunk == 0 and _doubled(sequences) and _doubled(context):
             decodes[sequences, context] = time_us
         if sequences == 0 and _doubled(chunk) and (before == 0 or _doubled(before)):
             chunks[chunk, before or NO_CACHE] = time_us
-    return decodes, chunks
+    return decodes, chunks, _beside(timings)
+
+
+def _beside(timings: Timings) -> Timings:
+    """What decodes of `BESIDE_TOKENS` add to a chunk, by their number: the median over chunks.
+
+    Never less than they take alone: a few of them hide beside a long chunk, which we do not count on.
+    """
+    added: dict[int, list[float]] = {}
+    for (chunk, before, sequences, context), time_us in timings.items():
+        alone_us = timings.get((chunk, before, 0, 0))
+        if alone_us is not None and chunk and _doubled(sequences) and context == BESIDE_TOKENS:
+            added.setdefault(sequences, []).append(time_us - alone_us)
+    return {
+        (sequences,): max(statistics.median(times_us), timings[0, 0, sequences, BESIDE_TOKENS])
+        for sequences, times_us in added.items()
+    }
 
 
 def _doubled(size: int) -> bool:

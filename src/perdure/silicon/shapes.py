@@ -73,6 +73,7 @@ class Attention:
     kv_channels     that one token keeps in the cache (of all KV heads here), whether or not heads share them
     kv_channel_bytes of one of those
     window_tokens   how far a token sees at most; None for all the way
+    beside_prompt   whether these are decodes of a step that has prompts as well
     """
 
     phase: Phase
@@ -88,6 +89,7 @@ class Attention:
     kv_channel_bytes: float
     arithmetic: str
     window_tokens: int | None = None
+    beside_prompt: bool = False
 
     @property
     def family(self) -> Literal["attention_prefill", "attention_decode"]:
