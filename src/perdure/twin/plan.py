@@ -9,7 +9,7 @@ from pathlib import Path
 from perdure.clock import Clock
 from perdure.errors import BadRequest
 from perdure.traces.programs import Programs
-from perdure.twin.plan_floor import floor_of
+from perdure.twin.plan_floor import floors_of
 from perdure.twin.plan_judge import judged, survivors
 from perdure.twin.plan_layouts import Layout
 from perdure.twin.plan_measure import usd_per_h
@@ -104,7 +104,8 @@ def _too_slow(layout: Layout, ask: Ask) -> str | None:
     """Why even the roofline misses a target, or None; pools of several models are left to the twin."""
     if not ask.targets or len(layout.deployments) != 1:
         return None
-    reasons = [floor_of(layout.deployments[0], programs).missed(ask.targets) for programs in ask.programs]
+    floors = floors_of(layout.deployments[0], ask.programs)
+    reasons = [floor.missed(ask.targets) for floor in floors]
     return reasons[0] if all(reasons) else None
 
 

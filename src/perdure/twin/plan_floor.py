@@ -4,14 +4,14 @@ Each call alone on an idle replica, everything that it may find in a cache found
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from perdure.catalog.figure import Case
 from perdure.models.batch import Batch, Decode, Prefill
-from perdure.models.cost_compiled import Floats
+from perdure.models.cost_compiled import Floats, Integers
 from perdure.silicon.chip import chip_at
 from perdure.silicon.efficiency import UNCALIBRATED
 from perdure.silicon.price import Machine, rate
@@ -44,19 +44,39 @@ class Floor:
         return None
 
 
-def floor_of(deployment: Deployment, programs: Programs) -> Floor:
-    """The floor of `programs` there; empty where a call does not fit the window: then others are timed."""
+def floors_of(deployment: Deployment, workloads: Sequence[Programs]) -> list[Floor]:
+    """The floor of each workload there."""
+    seconds = _priced(deployment)
+    first_s, step_s = _Knots(lambda tokens: seconds(_prompt(tokens))), _Knots(lambda at: seconds(_step(at)))
+    return [_floor(deployment, programs, first_s, step_s) for programs in workloads]
+
+
+class _Knots:
+    """Seconds by numbers of tokens, taken at the knot below: more tokens never take less."""
+
+    def __init__(self, seconds: Callable[[int], float]) -> None:
+        self._seconds = seconds
+        self._known: dict[int, float] = {}
+
+    def of(self, tokens: Integers) -> Floats:
+        """Seconds of each of `tokens`."""
+        places = np.floor(np.log2(np.maximum(1, tokens)) * KNOTS_IN_OCTAVE).astype(np.int64)
+        used, which = np.unique(places, return_inverse=True)
+        return SLACK * np.array([self._at(int(place)) for place in used])[which]
+
+    def _at(self, place: int) -> float:
+        if place not in self._known:
+            self._known[place] = self._seconds(max(1, math.floor(2 ** (place / KNOTS_IN_OCTAVE))))
+        return self._known[place]
+
+
+def _floor(deployment: Deployment, programs: Programs, first: _Knots, step: _Knots) -> Floor:
+    """Empty where a call does not fit the window: then others would be timed than those that end."""
     window = deployment.model.figures.get("window_tokens")
     longest = int((programs.prompt_tokens + programs.output_tokens).max())
     if window is not None and longest > window.mid:
         return Floor(figures={})
-    seconds = _priced(deployment)
-    first_s = SLACK * _at_knots(
-        programs.new_tokens, lambda tokens: seconds(Batch(prefills=(Prefill(new_tokens=tokens),)))
-    )
-    step_s = SLACK * _at_knots(
-        programs.prompt_tokens, lambda tokens: seconds(Batch(decodes=(Decode(context_tokens=tokens),)))
-    )
+    first_s, step_s = first.of(programs.new_tokens), step.of(programs.prompt_tokens)
     call_s = first_s + (programs.output_tokens - 1) * step_s
     found = {
         "ttft_s": summary(first_s),
@@ -75,9 +95,20 @@ def floor_of(deployment: Deployment, programs: Programs) -> Floor:
     )
 
 
+def _prompt(tokens: int) -> Batch:
+    return Batch(prefills=(Prefill(new_tokens=tokens),))
+
+
+def _step(context_tokens: int) -> Batch:
+    return Batch(decodes=(Decode(context_tokens=context_tokens),))
+
+
 def _priced(deployment: Deployment) -> Callable[[Batch], float]:
-    chip = chip_at(deployment.chip, Case.BEST)
+    """Bytes over bandwidths and operations over peaks: no launch and no latency, which kernels may hide."""
+    chip = replace(chip_at(deployment.chip, Case.BEST), launch_s=0.0)
     rack = rack_at(deployment.rack, deployment.chip, Case.BEST) if deployment.rack else None
+    if rack is not None:
+        rack = replace(rack, tiers=tuple(replace(tier, hop_s=0.0, software_s=0.0) for tier in rack.tiers))
     machine = Machine(chip=chip, rack=rack)
     lowering = deployment.instance.lowering
 
@@ -85,15 +116,6 @@ def _priced(deployment: Deployment) -> Callable[[Batch], float]:
         return rate(lowering.operations(lowering.sums(batch)), chip, UNCALIBRATED).kernel_seconds(machine)
 
     return seconds
-
-
-def _at_knots(tokens: np.ndarray, seconds: Callable[[int], float]) -> Floats:
-    """`seconds` of each of `tokens`, taken at the knot below: more tokens never take less."""
-    octave = np.log2(np.maximum(1, tokens))
-    places = np.floor(octave * KNOTS_IN_OCTAVE).astype(np.int64)
-    used, which = np.unique(places, return_inverse=True)
-    values = [seconds(max(1, math.floor(2 ** (place / KNOTS_IN_OCTAVE)))) for place in used]
-    return np.array(values)[which]
 
 
 def _jobs_s(programs: Programs, call_s: Floats) -> Floats:
