@@ -145,6 +145,14 @@ def test_sparse_attention_reads_its_index_and_what_it_picks() -> None:
     assert read == pytest.approx(78 * (100_000 * 132 + 2048 * 576 * 2))
 
 
+def test_compressed_attention_reads_the_index_keys_that_it_keeps() -> None:
+    """Ledger: DeepSeek-V4-Flash at 100,000 tokens, entries of 512 * 2 B: 43 windows of 128, in 20 layers one
+    for 128 tokens, in 21 the 512 picked; and there 25,000 keys of 68 B: 128 * 4 bits, 4 scales of a byte."""
+    read = cache_bytes_read(operations(lowering("deepseek-v4-flash"), one_decode(100_000)))
+    entries = 43 * 128 + 20 * 100_000 / 128 + 21 * 512
+    assert read == pytest.approx(entries * 512 * 2 + 21 * 25_000 * 68)
+
+
 def test_prefill_flops() -> None:
     """Ledger: 2 per weight and token, the head's for one token; 4 per head channel and pair of tokens."""
     head = 49_152 * 576

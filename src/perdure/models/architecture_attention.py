@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from perdure.models.architecture_compressed import COMPRESSION_STATE_BYTES, CompressedAttention
-from perdure.models.architecture_latent import INDEX_SCALE_BYTES, Indexer, LatentAttention
+from perdure.models.architecture_latent import Indexer, LatentAttention
 from perdure.models.architecture_matrix import Matrix
 
 __all__ = [
     "COMPRESSION_STATE_BYTES",
-    "INDEX_SCALE_BYTES",
     "STATE_BYTES",
     "Attention",
     "CompressedAttention",

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from perdure.models.architecture_attention import (
-    INDEX_SCALE_BYTES,
     STATE_BYTES,
     Attention,
     CompressedAttention,
@@ -70,7 +69,10 @@ def looks_of(attention: Attention, here: Here) -> tuple[Look, ...]:
             if attention.index is None:
                 return (_expanded(attention, here), _latent(attention, here, ALL, "decode"))
             picked = Span(limit_entries=attention.index.top_tokens, picked=True)
-            return (_index(attention.index, ALL), _latent(attention, here, picked, None))
+            return (
+                _index(attention.index, ALL, attention.index.key_bytes),
+                _latent(attention, here, picked, None),
+            )
         case CompressedAttention():
             return tuple(_compressed(attention, here))
         case LinearAttention():
@@ -243,8 +245,8 @@ def _latent(attention: LatentAttention, here: Here, span: Span, phase: Phase | N
     )
 
 
-def _index(index: Indexer, span: Span) -> Look:
-    """Scores of small FP8 keys; every chip does all of them."""
+def _index(index: Indexer, span: Span, key_bytes: float) -> Look:
+    """Scores of small keys; every chip does all of them."""
     return Look(
         name="index",
         span=span,
@@ -252,7 +254,7 @@ def _index(index: Indexer, span: Span) -> Look:
         kv_heads=1,
         key_channels=index.head_channels,
         value_channels=0,
-        kv_channels=index.head_channels + INDEX_SCALE_BYTES,
+        kv_channels=key_bytes,
         kv_channel_bytes=1.0,
     )
 
@@ -262,7 +264,7 @@ def _compressed(attention: CompressedAttention, here: Here) -> Iterator[Look]:
     every = attention.compression_tokens
     spans = [Span(limit_entries=attention.sliding_window_tokens)]
     if every is not None and attention.index is not None:
-        yield _index(attention.index, Span(every_tokens=every))
+        yield _index(attention.index, Span(every_tokens=every), attention.index.entry_key_bytes)
         spans.append(Span(limit_entries=attention.index.top_tokens, every_tokens=every, picked=True))
     elif every is not None:
         spans.append(Span(every_tokens=every))
