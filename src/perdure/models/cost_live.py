@@ -12,7 +12,7 @@ from perdure.models.batch import Batch, Decode, Prefill, sums_of
 from perdure.models.cost_table import CostTable
 from perdure.silicon.table import Grid, curve_through, strip_through
 
-CONTEXT_KNOTS, TOKEN_KNOTS = 8, 32  # in each octave
+CONTEXT_KNOTS, TOKEN_KNOTS = 8, 64  # in each octave
 Row = tuple[list[float], list[float]]
 Strip = tuple[list[float], list[float], list[float], list[float]]
 

@@ -16,8 +16,9 @@ from perdure.silicon.ranges import DRAWS, Draw
 from perdure.silicon.roofline import Operation
 from perdure.silicon.table import Curve, Grid, curve_through, surface_through
 
-# Knots in each octave. Kernels turn from memory to compute at a number of tokens, so there they are close.
-TOKENS, NEW, CACHED, SEQUENCES, CONTEXT = 32, 16, 2, 4, 8
+# Knots in each octave. They are close where kernels turn: products grow by tiles of 16 tokens, at which they
+# were timed up to 2,048; attention goes over from one part of the chip to another at some cached length.
+TOKENS, NEW, CACHED, SEQUENCES, CONTEXT = 64, 8, 8, 4, 8
 
 BESIDE_TOKENS = 1024.0  # of a context for which decodes beside prompts are compared with those alone
 
@@ -71,7 +72,7 @@ class Sample:
         )
 
     def tables(self, draws: int = DRAWS) -> tuple[CostTable, ...]:
-        """The table in each of the first `draws` of the guesses that it rests on; none if nothing is guessed."""
+        """The table in each of the first `draws` of the guesses it rests on; none if nothing is guessed."""
         rated = self._rate(self._lowering.operations(self._lowering.sums(_ANY)))
         return tuple(self.table(machine) for machine in self._instance.machines(rated)[:draws])
 
