@@ -19,7 +19,7 @@ p { max-width: 76ch; margin: .3rem 0 .8rem; } .soft, figcaption, dt { color: var
 dl.run { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: 0 0 1rem; }
 dl.run dd { margin: 0; overflow-wrap: anywhere; }
 .warn { color: var(--warn); background: var(--warnpaper); padding: .5rem .8rem; border-radius: .4rem; }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: .7rem; padding: 0;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(168px, 1fr)); gap: .7rem; padding: 0;
   margin: 1rem 0; list-style: none; }
 .tiles li { background: var(--panel); border-radius: .5rem; padding: .6rem .8rem; }
 .tiles b { display: block; font-size: 1.3rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
@@ -40,13 +40,16 @@ th { text-align: left; color: var(--soft); font-weight: 600; }
 thead th { vertical-align: bottom; }
 td, th { padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th:last-child, td:last-child { padding-right: 0; }
-.n { text-align: right; white-space: nowrap; } .n small { white-space: normal; }
+.n { text-align: right; white-space: nowrap; }
 td small, th small { color: var(--soft); display: block; font-weight: 400; }
+th small { white-space: nowrap; }
 td.bars { width: 60%; padding-top: .45rem; }
 th[scope=row] { min-width: 5.5rem; }
 td.long { color: var(--soft); overflow-wrap: anywhere; min-width: 14rem; }
 .status { font-size: 12px; padding: 0 .45em; border-radius: .7em; background: var(--panel);
   white-space: nowrap; }
 .estimate { color: var(--warn); background: var(--warnpaper); }
+@media (max-width: 800px) { th small, .n small { white-space: normal; } td.long { min-width: 11rem; }
+  th[scope=row] { overflow-wrap: anywhere; max-width: 9rem; } }
 summary { cursor: pointer; padding: .3rem 0; }
 """ + "\n".join(f".c{number} {{ --c: var(--c{number}); }}" for number in range(9))

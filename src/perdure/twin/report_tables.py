@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from perdure.models.cost_compiled import Floats
-from perdure.traces.programs import Masks, Programs
+from perdure.models.cost_compiled import Floats, Integers
+from perdure.traces.programs import Programs
 from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_records import DONE
 from perdure.twin.pool import Pool
@@ -93,31 +93,39 @@ def pool_rows(world: World, pools: Sequence[Pool]) -> list[PoolRow]:
 
 def tenant_rows(world: World, programs: Programs) -> list[TenantRow]:
     """One row for each tenant, those with the most calls first, TENANTS_MAX at most."""
-    turns = world.turns
-    of_turn = programs.tenant[programs.program[programs.turn_session]]
-    done = turns.outcome == DONE
-    whole = np.zeros(len(world.programs), np.bool_)
-    whole[whole_programs(world)] = True
-    calls = np.bincount(of_turn[done], minlength=len(programs.tenants))
-    most = np.argsort(-calls, kind="stable")[:TENANTS_MAX]
-    return [_tenant_row(world, programs, int(number), done & (of_turn == number), whole) for number in most]
+    turns, count = world.turns, len(programs.tenants)
+    done = np.flatnonzero(turns.outcome == DONE)
+    calls = _by_tenant(programs.tenant[programs.program[programs.turn_session[done]]], done, count)
+    whole = whole_programs(world)
+    jobs = _by_tenant(programs.tenant[whole], whole, count)
+    programs_all = np.bincount(programs.tenant, minlength=count)
+    ttft_s = np.asarray(turns.first_s - turns.ready_s)
+    jct_s = np.asarray(world.programs.ended_s - world.programs.began_s)
+    most = sorted(range(count), key=lambda number: -len(calls[number]))[:TENANTS_MAX]
+    found: list[TenantRow] = []
+    for number in most:
+        jct_p50, jct_p95 = _p50_p95(jct_s[jobs[number]])
+        ttft_p50, ttft_p95 = _p50_p95(ttft_s[calls[number]])
+        found.append(
+            TenantRow(
+                name=programs.tenants[number],
+                programs=len(jobs[number]),
+                programs_all=int(programs_all[number]),
+                calls=len(calls[number]),
+                output_tokens=int(turns.output[calls[number]].sum()),
+                jct_s_p50=jct_p50,
+                jct_s_p95=jct_p95,
+                ttft_s_p50=ttft_p50,
+                ttft_s_p95=ttft_p95,
+            )
+        )
+    return found
 
 
-def _tenant_row(world: World, programs: Programs, number: int, done: Masks, whole: Masks) -> TenantRow:
-    turns, mine = world.turns, programs.tenant == number
-    jct_p50, jct_p95 = _p50_p95((world.programs.ended_s - world.programs.began_s)[mine & whole])
-    ttft_p50, ttft_p95 = _p50_p95((turns.first_s - turns.ready_s)[done])
-    return TenantRow(
-        name=programs.tenants[number],
-        programs=int((mine & whole).sum()),
-        programs_all=int(mine.sum()),
-        calls=int(done.sum()),
-        output_tokens=int(turns.output[done].sum()),
-        jct_s_p50=jct_p50,
-        jct_s_p95=jct_p95,
-        ttft_s_p50=ttft_p50,
-        ttft_s_p95=ttft_p95,
-    )
+def _by_tenant(tenant: Integers, places: Integers, count: int) -> list[Integers]:
+    """[tenant] those of `places` that are its own, in their order."""
+    order = np.argsort(tenant, kind="stable")
+    return np.split(places[order], np.cumsum(np.bincount(tenant, minlength=count))[:-1])
 
 
 def _p50_p95(values: Floats) -> tuple[float | None, float | None]:
