@@ -64,7 +64,7 @@ VERSIONS = {"trtllm": "1.3.0rc20", "sglang": "0.5.14", "vllm": "0.24.0"}
 
 
 def main() -> int:
-    """Ask for every computable row and write `{"rows": {id: {"tpot_s"} or {"error"}}}`."""
+    """Ask for every computable row and write `{"rows": {id: {"tpot_s", "ttft_s"} or {"error"}}}`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/aiconfigurator.json"))
     parser.add_argument("--seed", type=int, default=1)
@@ -90,7 +90,7 @@ def main() -> int:
 
 
 def ask(group: list[Row], launch: Launch | None) -> dict[str, dict[str, object]]:
-    """Its time per output token for each row of one configuration, or its reason for none.
+    """Its times per output token and to the first one for each row of a configuration, or why there are none.
 
     What its defaults cannot answer is asked again with BF16 attention and keys: most kernels have these.
     """
@@ -113,7 +113,7 @@ def answers_of(
     answers: dict[str, dict[str, object]] = {}
     for row in group:
         try:
-            answers[row.id] = {"tpot_s": predict(row)}
+            answers[row.id] = dict(predict(row))
         except Exception as error:  # noqa: BLE001 - whatever it raises is its answer
             answers[row.id] = {"error": reason(error)}
     return answers
@@ -125,7 +125,7 @@ def reason(error: Exception) -> str:
 
 
 def compiled(row: Row, launch: Launch | None, *, bf16_attention: bool):
-    """A function from a row of `row`'s configuration to seconds per output token."""
+    """A function from a row of `row`'s configuration to seconds per output token, and to the first one."""
     database = get_database_view(row.system, row.backend, VERSIONS[row.backend])
     if database is None:
         raise LookupError(f"no database for {row.system} {row.backend}")
@@ -151,15 +151,15 @@ def compiled(row: Row, launch: Launch | None, *, bf16_attention: bool):
     )
     backend = get_backend(row.backend)
 
-    def predict(row: Row) -> float:
+    def predict(row: Row) -> dict[str, float]:
         batch = max(1, round(row.concurrency / row.replicas / layout.dp))
         shape = config.RuntimeConfig(batch_size=batch, isl=row.input_tokens, osl=row.output_tokens)
         if row.disaggregated:
             summary = backend.run_static(model, database, shape, "static_gen")
             latency_ms = sum(summary.get_generation_latency_dict().values())
-            return latency_ms / (row.output_tokens - 1) / 1e3 / tokens_a_step
-        summary = backend.run_agg(model, database, shape, ctx_tokens=row.input_tokens)
-        return summary.get_result_dict()["tpot"] / 1e3 / tokens_a_step
+            return {"tpot_s": latency_ms / (row.output_tokens - 1) / 1e3 / tokens_a_step}
+        found = backend.run_agg(model, database, shape, ctx_tokens=row.input_tokens).get_result_dict()
+        return {"tpot_s": found["tpot"] / 1e3 / tokens_a_step, "ttft_s": found["ttft"] / 1e3}
 
     return predict
 

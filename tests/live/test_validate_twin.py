@@ -23,24 +23,30 @@ needs_rows = pytest.mark.skipif(
 
 
 @needs_runs
-@pytest.mark.parametrize("card, ttft_ape", [("RTX4090", 0.10), ("RTXPRO6000", 0.18)])
-def test_a_run_to_which_nothing_was_fitted_is_met(card: str, ttft_ape: float) -> None:
-    """TPOT and E2E of 300 requests within ten percent, on kernels of the card and software of other hardware.
-
-    Time to the first token is queueing on the RTX PRO 6000, where it is off by up to 18 (docs/fidelity.md).
-    """
+@pytest.mark.parametrize("card", ["RTX4090", "RTXPRO6000"])
+def test_a_run_to_which_nothing_was_fitted_is_met(card: str) -> None:
+    """TTFT, TPOT and E2E within ten percent, on kernels of the card and software of other hardware."""
     judge = Judge(read_run(RUNS / card / "Llama-3.1-8B"))
     score = judge.score(judge.shipped)
     for name, error in score.errors.items():
-        assert abs(error) <= (ttft_ape if name.startswith("ttft") else 0.10), name
+        assert abs(error) <= 0.10, name
     assert all(low <= error <= high for low, error, high in score.p99.values())
 
 
 @needs_runs
-def test_overhead_fitted_to_one_card_holds_on_the_other() -> None:
-    """What the run of the RTX PRO 6000 needs for each sequence leaves the RTX 4090 within ten percent."""
+def test_overhead_fitted_to_one_card_holds_on_the_other_both_ways() -> None:
+    """Within ten percent everywhere, from what is shipped; nothing of the judged run takes part."""
     small, large = (Judge(run) for run in read_runs(RUNS))
     assert small.score(large.fit()).worst_ape <= 0.10
+    assert large.score(small.fit()).worst_ape <= 0.10
+
+
+@needs_runs
+def test_the_fitted_overhead_explains_its_own_run_no_worse_than_the_shipped_one() -> None:
+    """Else the fit is none."""
+    for judge in map(Judge, read_runs(RUNS)):
+        fitted, shipped = (judge.score(overhead) for overhead in (judge.fit(), judge.shipped))
+        assert fitted.mean_ape <= shipped.mean_ape
 
 
 @needs_runs

@@ -1,13 +1,14 @@
 """How far the twin's requests lie from those of measured vLLM runs: TTFT, TPOT and E2E.
 
 Kernels come from profiles of the card alone. What software adds to a step is reported three ways: as shipped,
-fitted to rows of other hardware; fitted to one card's run and judged on another's; and fitted to the run
-itself, which shows what is left to the kernels and to the model of the scheduler.
+fitted to rows of other hardware; fitted to one card's run, from there, and judged on another's; and fitted to
+the run itself, which shows what is left to the kernels and to the model of the scheduler.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from perdure.models.cost_sample import Sample
 from perdure.models.cost_table import CostTable, Limits
 from perdure.scheduling.policies import named
 from perdure.silicon.calibration_profile import Profiled
+from perdure.silicon.table import Curve
 from perdure.traces.programs import Programs
 from perdure.twin.deployment import Deployment
 from perdure.twin.deployment_text import parse_deployment
@@ -31,8 +33,14 @@ from perdure.twin.validate_twin_figures import METRICS, Overhead, RunScore, Time
 from perdure.twin.world import Options, lay_out
 
 CARDS = {"RTX4090": "rtx-4090", "RTXPRO6000": "rtx-pro-6000"}
-# What software takes for each sequence of a step: what a fit chooses from.
-SEQUENCE_US = (0, 5, 10, 15, 20, 25, 30)
+# What software takes for a step, and for each of its sequences: what a fit chooses from.
+STEP_US = (0, 100, 200, 300, 400, 600, 800, 1000)
+SEQUENCE_US = (0, 2.5, 5, 7.5, 10, 12.5, 15, 20, 25, 30)
+# One run, whose batches are nearly all of one size, cannot tell the two apart, nor either of them from
+# kernels that are a little off. So a fit starts from what is shipped: `FIGURE_ERROR` in one figure weighs as
+# much as a change by what lies between the two generations of vLLM that were fitted to rows.
+FIGURE_ERROR = 0.05
+STEP_SPREAD_S, SEQUENCE_SPREAD_S = 400e-6, 5e-6
 FIRST_COME = Policies(
     order=named("order", "fcfs"),
     place=named("place", "least_load"),
@@ -58,30 +66,44 @@ class Judge:
         )
 
     def fit(self) -> Overhead:
-        """Seconds for each sequence under which the run comes out best.
+        """The overhead that best explains the run, as near as may be to what is shipped."""
+        name, shipped = self.run.id, self.shipped
 
-        Of one run, whose batches are nearly all of one size, what a step takes and what each of its sequences
-        takes cannot be told apart; what differs between servers is how many sequences there are.
-        """
-        name = self.run.id
+        def unlikely(overhead: Overhead) -> float:
+            off = sum(
+                (error / FIGURE_ERROR) ** 2 for error in self.errors(self.simulate(overhead)[0]).values()
+            )
+            step = (overhead.step_s - shipped.step_s) / STEP_SPREAD_S
+            sequence = (overhead.sequence_s - shipped.sequence_s) / SEQUENCE_SPREAD_S
+            return off + step * step + sequence * sequence
+
         tried = [
-            Overhead(step_s=0.0, sequence_s=us * 1e-6, fitted_to=name, source=f"fitted to {name}")
-            for us in SEQUENCE_US
+            Overhead(
+                step_s=step_us * 1e-6,
+                sequence_s=sequence_us * 1e-6,
+                fitted_to=name,
+                source=f"fitted to {name}",
+            )
+            for step_us, sequence_us in product(STEP_US, SEQUENCE_US)
         ]
-        return min(tried, key=lambda overhead: self.score(overhead).mean_ape)
+        return min(tried, key=unlikely)
 
     def score(self, overhead: Overhead) -> RunScore:
         """The run simulated under `overhead`."""
         twin, preemptions = self.simulate(overhead)
-        measured = figures_of(self.measured)
         return RunScore(
             run=self.run.id,
             overhead=overhead,
             preemptions=preemptions,
-            measured=measured,
-            errors={name: figure / measured[name] - 1 for name, figure in figures_of(twin).items()},
+            measured=figures_of(self.measured),
+            errors=self.errors(twin),
             p99={metric: p99_of(twin[metric], self.measured[metric]) for metric in METRICS},
         )
+
+    def errors(self, twin: Times) -> dict[str, float]:
+        """Of each mean, median and 90th percentile: the twin's over the measured one, less 1."""
+        measured = figures_of(self.measured)
+        return {name: figure / measured[name] - 1 for name, figure in figures_of(twin).items()}
 
     def simulate(self, overhead: Overhead) -> tuple[Times, int]:
         """The run's requests through the twin: their times, and how often one was set back."""
@@ -132,9 +154,18 @@ class Judge:
         return replace(pool, kv_tokens=(self.settings.kv_blocks - 1) * self.run.block_tokens)
 
     def _table(self, overhead: Overhead) -> CostTable:
-        """What steps take when software adds `overhead`."""
-        software = replace(self._efficiency.software, step_s=overhead.step_s, sequence_s=overhead.sequence_s)
-        efficiency = replace(self._efficiency, software=software)
+        """What steps take when software adds `overhead`: it does so with each row of the head."""
+        head = self._kernels.by_head_rows
+        slope = [each_s + overhead.sequence_s for each_s in head.slope]
+        by_head_rows = Curve(grid=head.grid, base=head.base, slope=slope)
+        return replace(self._kernels, software_s=overhead.step_s, by_head_rows=by_head_rows)
+
+    @cached_property
+    def _kernels(self) -> CostTable:
+        """What steps take when software adds nothing."""
+        efficiency = replace(
+            self._efficiency, software=replace(self._efficiency.software, step_s=0.0, sequence_s=0.0)
+        )
         limits = Limits(tokens=self.run.batch_tokens_max, sequences=self.run.sequences_max)
         return Sample(replace(self._deployment.instance, efficiency=efficiency), limits).table()
 
