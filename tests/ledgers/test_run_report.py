@@ -275,6 +275,7 @@ def test_a_call_takes_the_lowest_lane_that_is_free() -> None:
 def test_axes_have_round_ticks() -> None:
     """Counts to 7 tick by 2 up to 8; 3 GB in GB; two minutes in seconds; far apart times in tens."""
     assert [text for _, text in count_axis("", 7).ticks] == ["0", "2", "4", "6", "8"]
+    assert [text for _, text in count_axis("", 1).ticks] == ["0", "1"], "there is no half of a call"
     sizes = bytes_axis("", 3e9)
     assert (sizes.title, sizes.ticks[-1]) == ("GB", (3e9, "3.0"))
     assert [text for _, text in seconds_axis("", 0.0, 120.0).ticks] == [

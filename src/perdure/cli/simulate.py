@@ -88,7 +88,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--html", type=Path, metavar="OUT", help="write one page with curves that needs no network"
     )
     parser.add_argument(
-        "--perfetto", type=Path, metavar="OUT", help="write every call as a trace for ui.perfetto.dev"
+        "--perfetto",
+        type=Path,
+        metavar="OUT",
+        help="write calls, slice by slice, as a trace for ui.perfetto.dev",
     )
 
 

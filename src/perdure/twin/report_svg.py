@@ -55,7 +55,7 @@ class Curve:
 
 def count_axis(title: str, high: float) -> Axis:
     """From zero to a little above `high`."""
-    return _linear(title, 0.0, max(high, 1.0), 1.0)
+    return _linear(title, 0.0, max(high, 1.0), 1.0, step_min=1.0)
 
 
 def bytes_axis(title: str, high: float) -> Axis:
@@ -106,9 +106,11 @@ def _titled(title: str, unit: str) -> str:
     return f"{title}, {unit}" if title else unit
 
 
-def _linear(title: str, low: float, high: float, scale: float, *, loose: bool = True) -> Axis:
+def _linear(
+    title: str, low: float, high: float, scale: float, *, loose: bool = True, step_min: float = 0.0
+) -> Axis:
     """Ticks at round numbers of the unit that is `scale` large; `loose` ends at one of them."""
-    step = _round_step((high - low) / scale)
+    step = max(step_min, _round_step((high - low) / scale))
     first = math.ceil(low / scale / step - 1e-9)
     last = math.ceil(high / scale / step - 1e-9) if loose else math.floor(high / scale / step + 1e-9)
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))
