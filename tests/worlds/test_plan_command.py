@@ -29,8 +29,11 @@ CONTRACT = {
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One home for all plans here, so that each pool is made once."""
-    return tmp_path_factory.mktemp("plans")
+    """One home for all plans here, so that each pool is made once, and nothing is compiled twice."""
+    home = tmp_path_factory.mktemp("plans")
+    (home / "cache").mkdir()
+    (home / "cache" / "compiled").symlink_to(compiling.FOLDER.parent)
+    return home
 
 
 @pytest.fixture(autouse=True)
@@ -207,10 +210,6 @@ def test_own_figures_are_marked_and_change_the_outcome(
 def test_ctrl_c_prints_what_is_known(home: Path) -> None:
     """Interrupted after the first candidates, the plan prints them, says so, and ends with 1."""
     many = [f"--on={chip}x{count}/llama-3.1-8b" for chip in ("h200", "m890") for count in (1, 2, 4, 8)]
-    compiled = home / "cache" / "compiled"  # what this process compiled serves the other one as well
-    if not compiled.exists():
-        compiled.parent.mkdir(parents=True, exist_ok=True)
-        compiled.symlink_to(compiling.FOLDER.parent)
     command = "import sys; from perdure.cli.main import main; sys.exit(main(sys.argv[1:]))"
     ours, theirs = os.openpty()  # the bar is drawn on a terminal only
     process = subprocess.Popen(
