@@ -332,6 +332,7 @@ def test_a_rack_of_unknown_chips_is_refused(tmp_path: Path) -> None:
         (MODEL.replace("kv_heads = 1", "kv_heads = 1.5"), "kv_heads"),
         (MODEL.replace("kv_heads = 1", "kv_heads = -1"), "kv_heads"),
         (MODEL.replace("kv_heads = 1", ""), "kv_heads"),
+        (MODEL.replace("kv_heads = 1", "kv_heads = 3"), "kv_heads"),
         (MODEL.replace("kv_heads = 1", "kv = 1"), "kv"),
         (MODEL.replace("tied_embeddings = true", ""), "tied_embeddings"),
         (MODEL.replace("tied_embeddings = true", 'tied_embeddings = "yes"'), "tied_embeddings"),

@@ -87,6 +87,11 @@ def _check_model(entry: Entry) -> None:
             raise CatalogBroken(missing_text("models", entry.id, name))
     if _count(entry, "active_experts") > _count(entry, "routed_experts"):
         raise CatalogBroken(f"{entry.path}.toml: active_experts: more than there are routed experts")
+    heads, groups = _count(entry, "query_heads"), _count(entry, "kv_heads")
+    if heads and groups and heads % groups:
+        raise CatalogBroken(
+            f"{entry.path}.toml: kv_heads: {groups:.0f} do not divide {heads:.0f} query_heads into groups"
+        )
 
 
 def _count(entry: Entry, name: str) -> float:
