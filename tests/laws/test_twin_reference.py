@@ -11,54 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.fleets import column, play, pool, table
 from tests.twin_reference import refer
+from tests.twin_workloads import small_workloads
 
 from perdure.traces.programs import Programs
-from perdure.traces.sessions import ProgramsBuilder, Turn
 from perdure.twin.reference import EngineSettings
 
 BLOCK = 4
-# Gaps and arrivals of no common measure: two things never happen at the same time by chance.
-ODD_S = (0.0, 0.0137, 0.1731, 0.9377, 3.1871, 11.0113)
-
-
-@st.composite
-def small_workloads(draw: st.DrawFn, *, tokens_max: int = 14) -> Programs:
-    """Programs with forks, joins, shared prefixes, edited contexts; prompts end in tokens of their own."""
-    builder = ProgramsBuilder()
-    arrival_s = 0.0
-    for number in range(draw(st.integers(1, 5))):
-        arrival_s += draw(st.sampled_from(ODD_S)) + 1e-5 * number
-        builder.program(arrival_s)
-        started: list[int] = []
-        for _ in range(draw(st.integers(1, 3))):
-            started.append(_session(draw, builder, started, tokens_max))
-    return builder.build()
-
-
-def _session(draw: st.DrawFn, builder: ProgramsBuilder, started: list[int], tokens_max: int) -> int:
-    parent = draw(st.sampled_from([None, *started])) if started else None
-    fork = prefix = None
-    if parent is not None:
-        fork = parent, draw(st.integers(0, len(builder.sessions[parent].turns) - 1))
-        turn = builder.sessions[parent].turns[fork[1]]
-        reach = turn.kept_tokens + turn.new_tokens + turn.output_tokens
-        prefix = parent, draw(st.integers(0, reach))
-    elif builder.sessions and draw(st.booleans()):
-        other = draw(st.integers(0, len(builder.sessions) - 1))
-        first = builder.sessions[other].turns[0]
-        prefix = other, draw(st.integers(0, first.kept_tokens + first.new_tokens))
-    session = builder.session("model", fork=fork, prefix=prefix)
-    if fork is not None and fork[1] + 1 < len(builder.sessions[fork[0]].turns) and draw(st.booleans()):
-        builder.sessions[session].join_turn = fork[1] + 1
-    context = prefix[1] if prefix else 0
-    for number in range(draw(st.integers(1, 3))):
-        edited = number > 0 and draw(st.integers(0, 3)) == 0
-        kept = draw(st.integers(0, context)) if edited else context
-        new, output = draw(st.integers(1, tokens_max)), draw(st.integers(1, tokens_max))
-        gap_s = draw(st.sampled_from(ODD_S)) + 1e-4 * session + 1e-6 * number
-        builder.turn(session, Turn(kept_tokens=kept, new_tokens=new, output_tokens=output, gap_s=gap_s))
-        context = kept + new + output
-    return session
 
 
 def agree(
@@ -106,7 +64,10 @@ def agree(
     assert replica.preemptions == sum(one.preemptions for one in outcomes)
 
 
-small = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+small = settings(
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @small
