@@ -21,6 +21,7 @@ from perdure.twin.report_svg import bytes_axis, count_axis, seconds_axis
 from perdure.twin.report_time import groups_of, job_times
 from perdure.twin.run import Run
 from perdure.twin.run_text import run_text
+from perdure.twin.run_words import duration, energy_text, money_text, share_text
 
 
 def turn(
@@ -290,6 +291,25 @@ def test_axes_have_round_ticks() -> None:
     wide = seconds_axis("", 0.02, 30.0)
     assert [text for _, text in wide.ticks] == ["10 ms", "100 ms", "1 s", "10 s", "1 min"]
     assert wide.share(0.01) == 0.0
+
+
+def test_figures_are_told_in_units_that_fit() -> None:
+    """Energy in J, Wh and kWh; times from microseconds to hours; dollars with cents where they matter."""
+    assert [energy_text(one) for one in (332.0, 51_120.0, 3.6e6, 3.6e9)] == [
+        "332 J",
+        "14.2 Wh",
+        "1.00 kWh",
+        "1,000 kWh",
+    ]
+    assert [duration(one) for one in (2e-6, 0.0123, 0.5, 1.5, 90.0)] == [
+        "0.002 ms",
+        "12.3 ms",
+        "500 ms",
+        "1.50 s",
+        "1 min 30 s",
+    ]
+    assert [money_text(one) for one in (0.00034, 12.5, 12_345.6)] == ["$0.0003", "$12.50", "$12,346"]
+    assert [share_text(one) for one in (0.0, 0.5751, 1.0)] == ["0.0 %", "57.5 %", "100 %"]
 
 
 def test_a_distribution_ends_at_all() -> None:

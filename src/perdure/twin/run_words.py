@@ -46,9 +46,12 @@ def money_text(usd: float) -> str:
 
 
 def energy_text(joules: float) -> str:
-    """Joules as kilowatt-hours, three figures of them."""
-    kwh = joules / 3.6e6
-    return f"{kwh:,.3g} kWh" if kwh < 1000 else f"{kwh:,.0f} kWh"
+    """Joules with three figures where they are few: `332 J`, `14.2 Wh`, `3.08 kWh`, `12,400 kWh`."""
+    for scale, unit in ((3.6e6, "kWh"), (3600.0, "Wh")):
+        if joules >= scale:
+            value = joules / scale
+            return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    return f"{joules:,.0f} J"
 
 
 def policies_text(facts: Mapping[str, Any]) -> str:
