@@ -192,6 +192,23 @@ def test_vary_prints_elasticities_and_a_sentence(capsys: pytest.CaptureFixture[s
     assert codesign["advice"] in text
 
 
+def test_the_page_needs_no_network_and_has_every_candidate(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """One file: choice, candidates with exact values, reasons, a tornado, sources; nothing is fetched."""
+    page = tmp_path / "plan.html"
+    words = one_chip("--on", "h200/qwen3.5-397b:tp=1", "--vary", "chip.memory_bytes_per_s=0.5..2")
+    text = planned(capsys, *words, "--html", str(page))
+    html = page.read_text()
+    assert "choice: " in text
+    assert not re.search(r"(src|href)=|@import|url\(|<script", html)
+    assert html.count('data-figure="jct_s.mean"') == 2
+    assert "does not fit: a chip needs" in html
+    assert "the chip&#x27;s memory bandwidth x2:" in html
+    assert "undisclosed; 144 GB fits 6 stacks" in html
+    assert "cannot be written" in planned(capsys, *one_chip(), "--html", str(tmp_path / "no" / "p"), code=1)
+
+
 def test_own_figures_are_marked_and_change_the_outcome(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

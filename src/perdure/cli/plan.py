@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -10,7 +11,7 @@ import orjson
 from perdure.cli.plan_ask import BUILT_IN_AGENTS, BUILT_IN_MODEL, BUILT_IN_ON, BUNDLES, Asking, read_ask
 from perdure.clock import Clock, SystemClock
 from perdure.config import read_places
-from perdure.errors import BadRequest, NotFound
+from perdure.errors import BadRequest, NotFound, StorageFailed
 from perdure.twin.plan import Ask, Found, search
 from perdure.twin.plan_choice import Chosen, choose
 from perdure.twin.plan_codesign import Effect, effects_of
@@ -18,6 +19,7 @@ from perdure.twin.plan_codesign_text import codesign_json, codesign_text
 from perdure.twin.plan_json import plan_csv, plan_json
 from perdure.twin.plan_judge import closest
 from perdure.twin.plan_measure import GOALS, TIME
+from perdure.twin.plan_page import plan_page
 from perdure.twin.plan_text import explain, fleet_text, plan_text
 from perdure.twin.plan_trials import Candidate
 from perdure.twin.run import DRAWS_MIN
@@ -87,6 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--explain", metavar="CANDIDATE", help="why this one lost: its number, or part of its name"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--html", type=Path, metavar="OUT", help="write one page that needs no network")
     parser.add_argument("--csv", action="store_true", help="print one line for each candidate")
 
 
@@ -154,7 +157,17 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(plan_text(found.candidates, chosen, facts, ask.targets))
         if effects:
             sys.stdout.write("\n" + codesign_text(effects, _varied(found, chosen, ask).name))
+    if arguments.html:
+        _write_page(arguments.html, plan_page(found.candidates, chosen, facts, effects))
     return 0 if found.complete else 1
+
+
+def _write_page(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageFailed(f"{path} cannot be written: {error}; name another file") from error
+    print(f"wrote {path}", file=sys.stderr)
 
 
 def _chosen(asking: Asking, found: Found) -> tuple[Chosen | None, list[str]]:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from perdure.silicon.ranges import Range
 from perdure.twin.plan_choice import Chosen, best_priced, break_even
 from perdure.twin.plan_judge import closest, feasible, on_front, value_of
 from perdure.twin.plan_measure import (
@@ -20,6 +19,7 @@ from perdure.twin.plan_measure import (
 )
 from perdure.twin.plan_targets import Target
 from perdure.twin.plan_trials import Candidate
+from perdure.twin.plan_words import dollars, kilojoules, range_text
 from perdure.units import seconds_text
 
 ROWS_MAX = 24
@@ -114,10 +114,8 @@ def _row(one: Candidate, place: int, on_front: bool, chosen: Chosen | None) -> s
         mark = "x"
     name = one.name if len(one.name) <= WIDTH else one.name[: WIDTH - 3] + "..."
     time, money, joules = (spread(one, axis) for axis in AXES)
-    return (
-        f"{place:3} {mark}{name:{WIDTH}} {_text(time, _seconds):>21} {_text(money, _dollars):>17} "
-        f"{_text(joules, _kilojoules):>15}"
-    )
+    said = range_text(time, seconds_text), range_text(money, dollars), range_text(joules, kilojoules)
+    return f"{place:3} {mark}{name:{WIDTH}} {said[0]:>21} {said[1]:>17} {said[2]:>15}"
 
 
 def _dropped(found: Sequence[Candidate]) -> list[str]:
@@ -165,7 +163,7 @@ def _unpriced(found: Sequence[Candidate]) -> list[str]:
         best = max((price for price in prices if price), key=lambda price: price.mid, default=None)
         said = (
             f"; a job costs less than on {found[cheapest].name} where a chip rents below "
-            f"{_text(best, _dollars)} an hour"
+            f"{range_text(best, dollars)} an hour"
             if best is not None and cheapest is not None
             else ""
         )
@@ -216,28 +214,8 @@ def _order(one: Candidate, axis: str) -> tuple[bool, float, float]:
     return not feasible(one), _or_worst(mean(one, axis)), _or_worst(mean(one, TIME))
 
 
-def _text(value: Range | None, text_of: Callable[[float], str]) -> str:
-    if value is None:
-        return "-"
-    if not value.guessed:
-        return text_of(value.mid)
-    return f"{text_of(value.low)}..{text_of(value.high)}"
-
-
 def _of(axis: str) -> Callable[[float], str]:
-    return {TIME: _seconds, MONEY: _dollars, JOULES: _kilojoules}[axis]
-
-
-def _seconds(value: float) -> str:
-    return seconds_text(value)
-
-
-def _dollars(value: float) -> str:
-    return f"${value:,.3g}" if value < 100 else f"${value:,.0f}"
-
-
-def _kilojoules(value: float) -> str:
-    return f"{value / 1000:,.3g} kJ" if value < 1e6 else f"{value / 1000:,.0f} kJ"
+    return {TIME: seconds_text, MONEY: dollars, JOULES: kilojoules}[axis]
 
 
 def _share(part: float, whole: float) -> str:
