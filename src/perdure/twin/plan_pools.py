@@ -159,5 +159,6 @@ def _read(ask: PoolAsk, folder: Path, reason: str | None) -> Pool | str:
     if reason is not None:
         return reason
     pool = stored_pool(folder, ask.name)
-    assert pool is not None, "it was kept just now"
+    if pool is None:
+        raise EngineFailed(f"{folder} lost what was kept in it just now; other plans fill it. Plan again")
     return pool

@@ -80,7 +80,7 @@ def store_pool(pool: Pool, folder: Path, name: str) -> None:
     np.save(words, np.concatenate(flat))
     _write(folder / f"{name}.npy", words.getvalue())
     _write(folder / f"{name}.json", msgspec.json.encode(text))
-    old = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime)[:-POOLS_KEPT_MAX]
+    old = sorted(folder.glob("*.json"), key=_kept_since)[:-POOLS_KEPT_MAX]
     for file in old:
         file.unlink(missing_ok=True)
         file.with_suffix(".npy").unlink(missing_ok=True)
@@ -201,6 +201,14 @@ def _ends(value: Range | None) -> tuple[float, float, float] | None:
 
 def _range(ends: tuple[float, float, float] | None) -> Range | None:
     return None if ends is None else Range(low=ends[0], mid=ends[1], high=ends[2])
+
+
+def _kept_since(file: Path) -> float:
+    """When `file` was written; of one that another process deleted meanwhile, never."""
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _write(path: Path, content: bytes) -> None:
