@@ -22,7 +22,8 @@ from perdure.silicon.roofline import parts_s
 from perdure.silicon.shapes import Gemm, Message, Shape
 
 # `zhenwu-810e` itself; those after it by transfer, as the vendor gives them as multiples of it.
-_TIMED = dict.fromkeys(("zhenwu-810e", "zhenwu-m890", "zhenwu-v900", "zhenwu-j900"), "zhenwu-810e")
+_PARTS = ("zhenwu-810e", "zhenwu-m890", "zhenwu-v900", "zhenwu-j900")
+_TIMED: dict[str, str] = dict.fromkeys(_PARTS, "zhenwu-810e")
 # Peaks against which the rows are read: a little above the best of them.
 _PEAKS = {"bf16": 135e12, "int8": 260e12}
 _BYTES_PER_S = 2.6e12

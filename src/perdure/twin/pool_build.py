@@ -44,7 +44,7 @@ def pool_of(
     tiers: Sequence[Tier] = (),
     draws: int = DRAWS,
 ) -> Pool:
-    """`replicas` of a deployment, in so many draws; BadRequest where one cannot hold the model and a context."""
+    """`replicas` of a deployment, in so many draws; BadRequest where one cannot hold model and context."""
     instance = deployment.instance
     sample = Sample(instance, Limits(tokens=max(engine.batch_tokens_max, SHORT_PROMPT)))
     table = sample.table()
