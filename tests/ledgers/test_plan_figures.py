@@ -133,7 +133,9 @@ def test_experts_are_cut_dealt_out_or_dealt_out_under_attention_apart() -> None:
     """A model of experts has three layouts on two chips."""
     found = layouts_of(Asked(on=("h200x2",), model="qwen3-30b"), CATALOG, {})
     said = [one.text.partition(":")[2].removesuffix(",precision=fp8") for one in found]
-    assert said == ["tp=1", "tp=2", "tp=2,ep=2", "dp=2,ep=2"]
+    assert said == ["tp=1", "tp=2", "tp=2,ep=2", "tp=1,dp=2,ep=2"]
+    assert [one.chips for one in found] == [2, 2, 2, 2]
+    assert [one.replicas for one in found] == [(2,), (1,), (1,), (1,)]
 
 
 def test_a_bare_chip_comes_in_every_size_up_to_its_node() -> None:

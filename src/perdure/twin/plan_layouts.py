@@ -114,7 +114,7 @@ def _of_one(text: str, asked: Asked, catalog: Catalog, rents: Mapping[str, Rent]
                 yield _laid_out(f"{head}/{model}:{','.join(fixed)}", text, catalog, rents)
                 continue
             for parallel in _parallels(entry, place):
-                written = ",".join([parallel.text, *fixed])
+                written = ",".join([_written(parallel), *fixed])
                 yield _laid_out(f"{head}/{model}:{written}", text, catalog, rents)
 
 
@@ -166,6 +166,12 @@ def _parallels(model: Entry, place: Place) -> Iterator[Parallel]:
                 yield Parallel(tp=width, ep=width)
                 yield Parallel(dp=width, ep=width)
         width *= 2
+
+
+def _written(parallel: Parallel) -> str:
+    """As it is typed, with `tp` always: where it is left out, a deployment takes as much as it can."""
+    degrees = (("tp", parallel.tp), ("dp", parallel.dp), ("ep", parallel.ep))
+    return ",".join(f"{name}={degree}" for name, degree in degrees if degree > 1 or name == "tp")
 
 
 def _laid_out(text: str, place: str, catalog: Catalog, rents: Mapping[str, Rent]) -> Layout:
