@@ -32,7 +32,7 @@ from perdure.twin.report_html import (
 )
 from perdure.units import seconds_text
 
-WIDTH, HEIGHT, EDGE = 440.0, 260.0, 46.0
+WIDTH, HEIGHT, EDGE = 440.0, 260.0, 68.0
 ROW, NAMES = 26.0, 210.0
 TEXTS: Mapping[str, Callable[[float], str]] = {TIME: seconds_text, MONEY: dollars, JOULES: kilojoules}
 
@@ -158,8 +158,8 @@ def _scatter(
     texts = (
         (left, low + 16, "start", text_of(xs[0])),
         (right, low + 16, "end", text_of(xs[1])),
-        (left, high - 8, "start", seconds_text(ys[1])),
-        (left, low - 6, "start", seconds_text(ys[0])),
+        (left - 6, high + 4, "end", seconds_text(ys[1])),
+        (left - 6, low, "end", seconds_text(ys[0])),
     )
     ticks = "".join(
         f'<text class="tick" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
@@ -190,7 +190,11 @@ def _codesign(effects: Sequence[Effect]) -> list[str]:
     ]
     return [
         paragraph(f"{advice(effects)[0].upper()}{advice(effects)[1:]}."),
-        drawing("time of a call at both ends of each range, against what it is", _tornado(effects)),
+        drawing(
+            "time of a call against what it is: shorter to the left, longer to the right",
+            _tornado(effects),
+            keys=[("low end of the range", 1), ("high end", 0)],
+        ),
         table(columns, rows, about="per cent for one per cent"),
     ]
 
