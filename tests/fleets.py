@@ -1,6 +1,7 @@
 """Made-up fleets for tests of the twin: prices that can be followed on paper, and engines of any size."""
 
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from perdure.models.cost_table import CostTable, Limits
 from perdure.scheduling.policies import Bundle, named
 from perdure.silicon.table import Curve, Grid, curve_through, surface_through
 from perdure.traces.programs import Programs
-from perdure.twin.kernel_arrays import World
+from perdure.twin.kernel_arrays import FIELDS, World
 from perdure.twin.pool import Costs, Engine, Pool, Tier
 from perdure.twin.simulate import Policies, simulate
 from perdure.twin.world import Options, lay_out
@@ -142,3 +143,15 @@ def play(programs: Programs, pools: list[Pool], chosen: Policies | None = None, 
 def column(world: World, name: str) -> NDArray[Any]:
     """One column of the turns' outcomes."""
     return np.array(world.turns[name])
+
+
+def digest(world: World) -> str:
+    """Of every number of a world; what lies between the fields of a record is nobody's."""
+    found = sha256()
+    for name in FIELDS:
+        array = np.asarray(getattr(world, name))
+        for field in array.dtype.names or ():
+            found.update(np.ascontiguousarray(array[field]).tobytes())
+        if array.dtype.names is None:
+            found.update(array.tobytes())
+    return found.hexdigest()

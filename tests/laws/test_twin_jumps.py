@@ -23,7 +23,7 @@ def test_jumped_and_single_steps_are_the_same_run(
     programs: Programs, blocks: int, spans: tuple[Span, ...], lower: bool
 ) -> None:
     """Law: with runs of one step each, every call is found, begun and ended as with runs of any length."""
-    tiers = (tier(blocks=30, bytes_per_s=5e3),) if lower else ()
+    tiers = (tier(blocks=30, bytes_per_s=2e4),) if lower else ()
     engines = pool(blocks=blocks, sequences=3, batch=32, tiers=tiers, costs=table(spans=spans))
     jumped = play(programs, [engines], policies(order="plas", retain="ttl"))
     single = play(programs, [engines], policies(order="plas", retain="ttl"), run_steps_max=1)
