@@ -18,9 +18,18 @@ from perdure.twin.pool import Engine, Tier
 from perdure.twin.pool_build import default_engine
 from perdure.units import read_bytes
 
-COUNTS = {"replicas": 100_000, "sequences": 1024, "batch": 16_384, "block": 1024}
+COUNTS = {
+    "replicas": 100_000,
+    "sequences": 1024,
+    "batch": 16_384,
+    "block": 1024,
+    "prefill": 100_000,
+    "decode": 100_000,
+    "draft": 32,
+}
+SWITCHES = {"on": True, "off": False}
 TIERS = ("host", "pooled", "ssd", "remote")
-EXTRA = ("name", *COUNTS, *TIERS)
+EXTRA = ("name", *COUNTS, "accept", "prefill_cache", *TIERS)
 SHARED_TIERS = ("pooled", "remote")
 LATENCY_S = {"host": 20e-6, "pooled": 10e-6, "ssd": 200e-6, "remote": 2e-3}
 
@@ -36,13 +45,14 @@ class PoolText:
     replicas: int
     engine: Engine
     tiers: tuple[Tier, ...]
+    prefill_replicas: int
 
 
 def parse_pool(text: str, catalog: Catalog, *, rents: Mapping[str, Rent] | None = None) -> PoolText:
     """One pool: its deployment, and of what is beside it in the text the replicas, engine and tiers."""
     head, colon, tail = text.partition(":")
     plain, extra = _split(tail)
-    replicas = extra.get("replicas")
+    replicas, prefills = _roles(extra)
     deployment_text = f"{head}:{plain}" if colon and plain else head
     deployment = parse_deployment(deployment_text, catalog, rents=rents)
     engine = _engine(deployment, extra)
@@ -52,6 +62,7 @@ def parse_pool(text: str, catalog: Catalog, *, rents: Mapping[str, Rent] | None 
         replicas=_replicas(replicas, deployment),
         engine=engine,
         tiers=tuple(_tier(name, extra[name], deployment) for name in TIERS if name in extra),
+        prefill_replicas=prefills,
     )
 
 
@@ -77,6 +88,22 @@ def _split(tail: str) -> tuple[str, dict[str, str]]:
     return ",".join(plain), extra
 
 
+def _roles(extra: Mapping[str, str]) -> tuple[str | None, int]:
+    """All replicas as written, and those of them that only compute prompts."""
+    if ("prefill" in extra) != ("decode" in extra):
+        raise BadRequest("write both prefill=N and decode=N: replicas of each role", param="on")
+    if "prefill" not in extra:
+        return extra.get("replicas"), 0
+    prefills, decodes = _count("prefill", extra["prefill"]), _count("decode", extra["decode"])
+    if "replicas" in extra and _count("replicas", extra["replicas"]) != prefills + decodes:
+        raise BadRequest(
+            f"prefill={prefills} and decode={decodes} are {prefills + decodes} replicas, not "
+            f"{extra['replicas']}; leave replicas= out",
+            param="on",
+        )
+    return str(prefills + decodes), prefills
+
+
 def _replicas(text: str | None, deployment: Deployment) -> int:
     if text is None:
         return deployment.instances
@@ -98,11 +125,40 @@ def _count(key: str, text: str) -> int:
 
 def _engine(deployment: Deployment, extra: Mapping[str, str]) -> Engine:
     usual = default_engine(deployment)
+    drafts = _count("draft", extra["draft"]) if "draft" in extra else 0
+    if ("draft" in extra) != ("accept" in extra):
+        raise BadRequest(
+            "write both draft=K, tokens guessed for each step, and accept=P, how likely one is right",
+            param="on",
+        )
     return Engine(
         sequences_max=_count("sequences", extra.get("sequences", str(usual.sequences_max))),
         batch_tokens_max=_count("batch", extra.get("batch", str(usual.batch_tokens_max))),
         block_tokens=_count("block", extra.get("block", str(usual.block_tokens))),
+        draft_tokens=drafts,
+        accept=_share("accept", extra["accept"]) if drafts else 0.0,
+        prefill_cache=_switch(extra),
     )
+
+
+def _share(key: str, text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0.0 <= share <= 1.0:
+        raise BadRequest(f"{key}={text}: write a part of one, from 0 to 1", param="on")
+    return share
+
+
+def _switch(extra: Mapping[str, str]) -> bool:
+    text = extra.get("prefill_cache", "on")
+    if text not in SWITCHES or ("prefill_cache" in extra and "prefill" not in extra):
+        raise BadRequest(
+            f"prefill_cache={text}: write on or off, and how many replicas compute prompts: prefill=N",
+            param="on",
+        )
+    return SWITCHES[text]
 
 
 def _tier(name: str, text: str, deployment: Deployment) -> Tier:

@@ -49,7 +49,7 @@ def run(w: World, order: Order, place: Place, admit: Admit, retain: Retain, hand
             clock.events = pop_event(w.events, clock.events)
             handle(w, kind, who, place, admit, retain)
         else:
-            turn_replica(w, replica, order, retain)
+            turn_replica(w, replica, order, place, retain)
         if DEBUG:
             check_world(w)
     return True

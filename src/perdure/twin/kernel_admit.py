@@ -5,9 +5,10 @@ import numpy as np
 from perdure.compiling import inner
 from perdure.scheduling.facts import Admit, Entering, Place
 from perdure.twin.kernel_arrays import World
-from perdure.twin.kernel_gap import count_context, fail_session, tell_later, unpin
+from perdure.twin.kernel_gap import count_context, fail_session, tell_later
+from perdure.twin.kernel_handover import send
 from perdure.twin.kernel_records import ADMIT, AGAIN, OUTSIDE, REFUSED
-from perdure.twin.kernel_route import enqueue, expected_output, find_place, take_in_told
+from perdure.twin.kernel_route import expected_output, rejoin
 
 AGAIN_S = 60.0  # between two times that those outside are asked about, though no program has ended
 # Where no program is active, nothing but time can change an answer: after so long a wait it is taken as no.
@@ -127,11 +128,11 @@ def ask_again(w: World, pool_number: int, place: Place, admit: Admit) -> None:
 @inner
 def go(w: World, number: int, place: Place) -> None:
     """Send a call to the replica that the policy names."""
-    clock, session = w.clock[0], w.sessions[number]
+    session = w.sessions[number]
+    program = w.programs[session.program]
     count_context(w, number, w.turns[session.turn].prompt)
-    if clock.believed < clock.beliefs:
-        take_in_told(w, clock.now_s)
-    replica, believed = find_place(w, number, clock.now_s, place)
-    if session.pin_replica != replica:
-        unpin(w, number)
-    enqueue(w, number, replica, believed, clock.now_s)
+    if program.pool == session.pool:
+        program.calls += 1
+    if w.clock[0].fair:
+        rejoin(w, program.tenant)
+    send(w, number, place)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from perdure.compiling import inner
-from perdure.scheduling.facts import Order, Retain
+from perdure.scheduling.facts import Order, Place, Retain
 from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_cache import (
     blocks_beside,
@@ -17,8 +17,16 @@ from perdure.twin.kernel_cache import (
     use_chain,
     wanted_blocks,
 )
-from perdure.twin.kernel_engine import end_steps, growth_blocks, set_due, start_batch, steps_with_room
+from perdure.twin.kernel_engine import (
+    end_steps,
+    grow_decodes,
+    growth_blocks,
+    set_due,
+    start_batch,
+    steps_with_room,
+)
 from perdure.twin.kernel_gap import answered, fail_session, release_pin, restore_saves, unpin_for_room
+from perdure.twin.kernel_handover import admit_handed, hand_over, take_over
 from perdure.twin.kernel_records import (
     DECODING,
     FORMING,
@@ -47,12 +55,13 @@ from perdure.twin.kernel_slots import (
     room_for,
     steps_until_crossing,
     stop_decoding_early,
+    take_slot,
 )
 from perdure.twin.kernel_tiers import arrived_s, held_anywhere, note_loads, touch_tiers
 
 
 @inner
-def turn_replica(w: World, replica: int, order: Order, retain: Retain) -> None:
+def turn_replica(w: World, replica: int, order: Order, place: Place, retain: Retain) -> None:
     """Do what is due at a replica: look at what its batch left, or form the next one."""
     rep = w.replicas[replica]
     if rep.doing == FORMING:
@@ -61,28 +70,38 @@ def turn_replica(w: World, replica: int, order: Order, retain: Retain) -> None:
     rep.doing = FORMING
     rep.now_s = w.clock[0].now_s
     end_steps(w, replica)
+    if rep.chunks > 0:
+        for _ in range(rep.run_steps - 1):
+            end_answers(w, replica, retain)
+            grow_decodes(w, replica, np.int64(1))
     # In the order in which they run: of what ends together, the first to end is the first to be evicted.
-    slot = pop_ended(w, replica)
-    while slot != 0:
-        end_answer(w, replica, slot - 1, retain)
-        slot = pop_ended(w, replica)
-    end_chunks(w, replica, retain)
+    end_answers(w, replica, retain)
+    end_chunks(w, replica, place, retain)
     set_due(w, replica, w.clock[0].now_s)
 
 
 @inner
-def end_chunks(w: World, replica: int, retain: Retain) -> None:
+def end_answers(w: World, replica: int, retain: Retain) -> None:
+    """Answers that are complete at this step end."""
+    slot = pop_ended(w, replica)
+    while slot != 0:
+        finish_slot(w, replica, slot - 1, end_decoding(w, replica, slot - 1), retain)
+        slot = pop_ended(w, replica)
+
+
+@inner
+def end_chunks(w: World, replica: int, place: Place, retain: Retain) -> None:
     """Prompts whose last chunk was computed have their first token."""
     rep = w.replicas[replica]
-    place = 0
-    while place < rep.prefilling:
-        number = w.prompts[replica, place]
+    looked_at = 0
+    while looked_at < rep.prefilling:
+        number = w.prompts[replica, looked_at]
         slot = w.slots[replica, number]
         slot.computed += slot.chunk
         rep.computed_tokens += slot.chunk
         slot.chunk = 0
         if slot.computed < slot.prompt:
-            place += 1
+            looked_at += 1
             continue
         remove_prompt(w, replica, number)
         session = w.sessions[slot.session]
@@ -96,15 +115,11 @@ def end_chunks(w: World, replica: int, retain: Retain) -> None:
         left = turn.output - session.generated - 1
         if left == 0:
             finish_slot(w, replica, number, slot.prompt, retain)
+        elif rep.prefills_only:
+            hand_over(w, replica, number, place)
         else:
             session.doing = DECODING
             begin_decoding(w, replica, number, slot.prompt + 1, left)
-
-
-@inner
-def end_answer(w: World, replica: int, number: int, retain: Retain) -> None:
-    """A decoding slot's answer is complete."""
-    finish_slot(w, replica, number, end_decoding(w, replica, number), retain)
 
 
 @inner
@@ -124,7 +139,7 @@ def form_batch(w: World, replica: int, order: Order, retain: Retain) -> None:
     if rep.loading > 0:
         end_loads(w, replica)
     preempted = make_decodes_fit(w, replica, retain)
-    left = rep.batch_tokens_max - rep.decoding
+    left = rep.batch_tokens_max - rep.decoding * (1 + rep.drafts)
     left, gave_way = chunk_prompts(w, replica, left, retain)
     if not (preempted or gave_way):
         admit_waiting(w, replica, left, order, retain)
@@ -132,7 +147,7 @@ def form_batch(w: World, replica: int, order: Order, retain: Retain) -> None:
         start_batch(w, replica, run_length(w, replica), next_load_s(w, replica))
     elif rep.loading > 0:
         set_due(w, replica, next_load_s(w, replica))
-    elif rep.waiting > 0 and rep.prefilling == 0:
+    elif rep.waiting > 0 and rep.prefilling == 0 and rep.handing == 0:
         set_due(w, replica, w.clock[0].now_s)  # somebody was ended for want of room: look again
     else:
         rep.doing = IDLE
@@ -172,6 +187,9 @@ def end_loads(w: World, replica: int) -> None:
             rep.admitted += 1
             slot.admitted = rep.admitted
             rep.loading -= 1
+            if w.sessions[slot.session].handed:
+                take_over(w, replica, number)
+                continue
             w.prompts[replica, rep.prefilling] = number
             rep.prefilling += 1
             w.sessions[slot.session].doing = PREFILLING
@@ -197,7 +215,7 @@ def make_decodes_fit(w: World, replica: int, retain: Retain) -> bool:
     holder = w.holders[rep.holder]
     gave_way = False
     while rep.decoding > 0:
-        wanted = growth_blocks(w.phases, replica, rep.step, np.int64(1), rep.decoding, holder.block_tokens)
+        wanted = growth_blocks(w.phases, replica, rep.step, 1 + rep.drafts, rep.decoding, holder.block_tokens)
         if room_for(w, replica, wanted):
             rep.grown = wanted
             take_blocks(w, rep.holder, wanted)
@@ -268,7 +286,7 @@ def admit_waiting(w: World, replica: int, left: int, order: Order, retain: Retai
         while chunk < 0 and unpin_for_room(w, replica, retain):
             chunk = admit_one(w, replica, number, left)
         if chunk < 0:
-            if rep.running == 0:
+            if rep.running == 0 and rep.handing == 0:
                 end_deadlock(w, replica, number)
             break
         left -= chunk
@@ -287,11 +305,13 @@ def end_deadlock(w: World, replica: int, number: int) -> None:
 def admit_one(w: World, replica: int, number: int, left: int) -> int:
     """Give a waiting call a slot; the tokens that it has in the batch, or less than 0 without room."""
     rep, session = w.replicas[replica], w.sessions[number]
+    if session.handed:
+        return admit_handed(w, replica, number)
     turn = w.turns[session.turn]
     holder = w.holders[rep.holder]
     block_tokens = holder.block_tokens
     prompt = turn.prompt + session.generated
-    limit = (prompt - 1) // block_tokens * block_tokens
+    limit = (prompt - 1) // block_tokens * block_tokens if rep.finds_prefixes else np.int64(0)
     length = read_path(w, turn.leaf, w.path)
     held = held_tokens(w, w.path, length, rep.holder, limit, block_tokens)
     loaded, load_s = held, 0.0
@@ -322,30 +342,6 @@ def admit_one(w: World, replica: int, number: int, left: int) -> int:
         load_slot(w, replica, session.slot, length, held, arrives_s)
     note_admission(w, replica, number, held, loaded)
     return chunk
-
-
-@inner
-def take_slot(w: World, replica: int, number: int, prompt: int, computed: int, chunk: int) -> None:
-    """Put a call into a free slot."""
-    rep, session = w.replicas[replica], w.sessions[number]
-    place = w.free_slots[replica, rep.sequences_max - rep.running - 1]
-    slot = w.slots[replica, place]
-    rep.running += 1
-    rep.admitted += 1
-    slot.session = number
-    slot.taken = True
-    slot.decodes = False
-    slot.loads = False
-    slot.admitted = rep.admitted
-    slot.prompt = prompt
-    slot.computed = computed
-    slot.chunk = chunk
-    slot.share_s = rep.share_s
-    session.slot = place
-    if chunk > 0:
-        w.prompts[replica, rep.prefilling] = place
-        rep.prefilling += 1
-        session.doing = PREFILLING
 
 
 @inner

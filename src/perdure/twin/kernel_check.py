@@ -135,6 +135,8 @@ def count_copies(w: World, used: Integers, evictable: Integers) -> None:
         session = w.sessions[number]
         if session.pinned:
             count_uses(w, uses, session.pin_leaf, w.replicas[session.pin_replica].holder)
+        if session.holds:
+            count_uses(w, uses, w.turns[session.turn].leaf, w.replicas[session.prompt_home].holder)
     for segment in range(1, len(w.segments)):
         node = w.segments[segment].first_node
         while node != 0:
@@ -260,7 +262,7 @@ def check_work(w: World, replica: int) -> None:
     rep, now_s = w.replicas[replica], w.clock[0].now_s
     if rep.doing == IDLE:
         assert rep.running == 0
-        assert rep.waiting == 0
+        assert rep.waiting == 0 or rep.handing > 0
         assert w.due_s[replica] == math.inf
     else:
         assert now_s <= w.due_s[replica] < math.inf

@@ -96,10 +96,10 @@ def fill_sums(w: World, replica: int, sums: Floats) -> None:
             sums[PROMPT_TOKENS] += slot.computed + slot.chunk
             sums[PROMPTS_S] += prompt_seconds(table, slot.chunk, slot.computed)
     share = 1.0 / max(1, min(ranks, chunks))
-    decodes = math.ceil(decoding / ranks)
-    sums[TOKENS] = decodes + tokens * share
-    sums[ALL_TOKENS] = decoding + tokens
-    sums[HEAD_ROWS] = decodes + chunks * share
+    decodes, checked = math.ceil(decoding / ranks), 1 + rep.drafts
+    sums[TOKENS] = decodes * checked + tokens * share
+    sums[ALL_TOKENS] = decoding * checked + tokens
+    sums[HEAD_ROWS] = decodes * checked + chunks * share
     sums[PROMPT_TOKENS] *= share
     sums[PROMPTS_S] *= share
     sums[SEQUENCES] = decodes
@@ -120,6 +120,10 @@ def start_batch(w: World, replica: int, steps_max: int, until_s: float) -> None:
     table = table_of(w, rep.pool)
     if rep.chunks > 0:
         rep.run_steps = 1
+        if rep.decoding > 0:
+            rep.owed_tokens += rep.step_tokens
+            rep.run_steps = int(rep.owed_tokens)
+            rep.owed_tokens -= rep.run_steps
         rep.run_s = batch_seconds(table, sums) * rep.slowness + rep.step_s
     else:
         rep.run_steps = steps_max
@@ -139,28 +143,32 @@ def run_seconds(w: World, replica: int, steps: int) -> float:
 
 @inner
 def run_within(w: World, replica: int, steps: int, seconds: float) -> tuple[int, float]:
-    """How many of the next steps that only decode fit into `seconds`, and what they take."""
+    """How many of the next steps that only decode fit into `seconds`, and what they take.
+
+    Where drafts are accepted, a step here is a token of each sequence, a part of an engine's step.
+    """
     rep = w.replicas[replica]
+    pace, step_s = rep.slowness / rep.step_tokens, rep.step_s / rep.step_tokens
     spans = w.pools[rep.pool].spans
     sums, growth = w.scratch, w.scratch[READS + SPANS_MAX :]
     fill_sums(w, replica, sums)
     growth[:SPANS_MAX] = 0.0
     for span in range(spans):
         growth[span] = w.growth[replica, span] / rep.decoding * sums[SEQUENCES]
-    if rep.step_s > 0.0 and seconds < math.inf:
+    if step_s > 0.0 and seconds < math.inf:
         # What each step takes on top shortens the time that there is; a step at a time, from an upper bound.
         table = table_of(w, rep.pool)
-        made, spent = decode_run(table, sums, growth, steps, seconds / rep.slowness)
-        while made > 0 and spent * rep.slowness + made * rep.step_s > seconds:
-            over = spent * rep.slowness + made * rep.step_s - seconds
-            fewer = max(1, int(over / (spent * rep.slowness / made + rep.step_s)))
+        made, spent = decode_run(table, sums, growth, steps, seconds / pace)
+        while made > 0 and spent * pace + made * step_s > seconds:
+            over = spent * pace + made * step_s - seconds
+            fewer = max(1, int(over / (spent * pace / made + step_s)))
             made = max(0, made - fewer)
             fill_sums(w, replica, sums)
             made, spent = decode_run(table, sums, growth, made, math.inf)
-        return made, spent * rep.slowness + made * rep.step_s
+        return made, spent * pace + made * step_s
     table = table_of(w, rep.pool)
-    made, spent = decode_run(table, sums, growth, steps, seconds / rep.slowness)
-    return made, spent * rep.slowness + made * rep.step_s
+    made, spent = decode_run(table, sums, growth, steps, seconds / pace)
+    return made, spent * pace + made * step_s
 
 
 @inner
@@ -170,7 +178,10 @@ def cut_run(w: World, replica: int, until_s: float) -> None:
     if rep.chunks > 0 or rep.run_steps <= 1:
         return
     made, spent_s = run_within(w, replica, rep.run_steps, until_s - rep.now_s)
-    steps = made if made > 0 and rep.now_s + spent_s >= until_s else min(made + 1, rep.run_steps)
+    steps = made
+    if made == 0 or rep.now_s + spent_s < until_s:
+        whole = math.ceil((math.floor(made / rep.step_tokens) + 1) * rep.step_tokens)
+        steps = min(max(made + 1, whole), rep.run_steps)
     if steps < rep.run_steps:
         rep.run_s = run_seconds(w, replica, steps)
         rep.run_steps = steps
@@ -193,27 +204,31 @@ def set_due(w: World, replica: int, due_s: float) -> None:
 def end_steps(w: World, replica: int) -> None:
     """The batch is computed: decodes have grown, blocks were begun, what must go goes."""
     rep = w.replicas[replica]
-    pool = w.pools[rep.pool]
-    steps = rep.run_steps
+    log_busy(w, replica, rep.run_steps)
+    rep.busy_s += rep.run_s
+    if rep.running > rep.loading:
+        rep.share_s += rep.run_s / (rep.running - rep.loading)
+    # With prompts in the batch, answers that end among the tokens of one step end one by one.
+    grow_decodes(w, replica, rep.run_steps if rep.chunks == 0 else np.int64(1))
+
+
+@inner
+def grow_decodes(w: World, replica: int, steps: int) -> None:
+    """Every decode has made so many tokens more."""
+    rep = w.replicas[replica]
+    rep.steps += steps
     if rep.decoding > 0:
-        holder = w.holders[rep.holder]
+        pool, holder = w.pools[rep.pool], w.holders[rep.holder]
         grown = growth_blocks(w.phases, replica, rep.step, steps, rep.decoding, pool.block_tokens)
         holder.used_blocks += grown - rep.grown
         rep.grown = 0
         if holder.used_blocks > holder.capacity_blocks:
             free_oldest(w, rep.holder, np.int64(0), w.clock[0].now_s)
         holder.peak_blocks = max(holder.peak_blocks, holder.used_blocks)
-        log_busy(w, replica, steps)
         for span in range(pool.spans):
             w.reads[replica, span] += w.growth[replica, span] * steps
-    else:
-        log_busy(w, replica, steps)
     rep.step += steps
-    rep.steps += steps
-    rep.busy_s += rep.run_s
     rep.output_tokens += steps * rep.decoding
-    if rep.running > rep.loading:
-        rep.share_s += rep.run_s / (rep.running - rep.loading)
     if rep.decoding > 0:
         cross_limits(w, replica)
 

@@ -197,6 +197,19 @@ def release_pin(w: World, number: int) -> None:
 
 
 @inner
+def release_hold(w: World, number: int) -> None:
+    """The replica that computed a call's prompt need not keep its KV for the call any longer."""
+    session = w.sessions[number]
+    session.handed = False
+    if session.holds:
+        session.holds = False
+        rep = w.replicas[session.prompt_home]
+        rep.handing -= 1
+        leave_chain(w, w.turns[session.turn].leaf, rep.holder)
+        wake(w, session.prompt_home, w.clock[0].now_s)
+
+
+@inner
 def unpin_for_room(w: World, replica: int, retain: Retain) -> bool:
     """Room is short: ask again for each pinned session, the longest pinned first; whether one was let go.
 
@@ -387,6 +400,7 @@ def fail_session(w: World, number: int, outcome: int) -> None:
     """A call cannot be served: its session ends here, and so do those that it would have forked."""
     session = w.sessions[number]
     unpin(w, number)
+    release_hold(w, number)
     turn = w.turns[session.turn]
     turn.outcome = outcome
     turn.ended_s = w.clock[0].now_s

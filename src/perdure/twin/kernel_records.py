@@ -88,6 +88,14 @@ POOL = np.dtype(
         ("replicas", np.int64),
         ("block_tokens", np.int64),
         ("window_tokens", np.int64),
+        ("prefill_replicas", np.int64),  # the first so many compute prompts for the others; 0: all do all
+        (
+            "near_bytes_per_s",
+            np.float64,
+        ),  # of one replica to another of its domain, and before the first byte
+        ("near_s", np.float64),
+        ("far_bytes_per_s", np.float64),  # of another domain
+        ("far_s", np.float64),
         ("spans", np.int64),
         ("ranks", np.int64),
         ("prefill_s_per_token", np.float64),  # of a short prompt, and what each token squared adds
@@ -113,6 +121,16 @@ REPLICA = np.dtype(
         ("sequences_max", np.int64),
         ("batch_tokens_max", np.int64),
         ("sequence_blocks", np.int64),  # that a running call takes whatever its length
+        ("prefills_only", np.bool_),  # and hands prompts over to others
+        ("finds_prefixes", np.bool_),  # whether what it holds is found again by later prompts
+        ("handing", np.int64),  # calls whose KV stays until another replica has fetched it
+        ("domain", np.int64),  # of the rack's fastest links
+        ("sent_free_s", np.float64),  # when its link has sent, and received, what it was given
+        ("received_free_s", np.float64),
+        ("received_bytes", np.float64),
+        ("drafts", np.int64),  # that each decode checks in a step
+        ("step_tokens", np.float64),  # that a decode makes in a step: more than 1 where drafts are accepted
+        ("owed_tokens", np.float64),  # parts of tokens that steps with prompts in them made so far
         ("step_s", np.float64),  # added to every step: what calibration left to this engine
         ("slowness", np.float64),  # 1 as bought; 2 for a chip at half its speed
         ("doing", np.int64),
@@ -193,6 +211,10 @@ SESSION = np.dtype(
         ("next_sibling", np.int64),  # forked by the same turn: session + 1
         ("home", np.int64),  # the replica of its last call
         ("routed", np.bool_),  # whether it has one
+        ("prompt_home", np.int64),  # likewise of those that compute prompts for others
+        ("prompt_routed", np.bool_),
+        ("handed", np.bool_),  # whether its prompt was computed there and its KV is not here yet
+        ("holds", np.bool_),  # whether it still uses that KV there
         ("slot", np.int64),
         ("next_waiting", np.int64),  # session + 1
         ("previous_waiting", np.int64),
@@ -255,6 +277,7 @@ TURN = np.dtype(
         ("replica", np.int64),
         ("cached", np.int64),
         ("loaded", np.int64),
+        ("moved", np.int64),  # tokens whose KV came from the replica that computed the prompt
         ("gap_s", np.float64),
         ("ready_s", np.float64),
         ("started_s", np.float64),
@@ -263,6 +286,7 @@ TURN = np.dtype(
         ("load_s", np.float64),  # between started and first: KV came from tiers below
         ("stalled_s", np.float64),  # between started and first: preempted, it waited again
         ("redone_s", np.float64),  # between first and ended: preempted, it waited and computed again
+        ("move_s", np.float64),  # between first and ended: the way to another replica, and the wait there
     ],
     align=True,
 )

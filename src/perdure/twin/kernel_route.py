@@ -77,11 +77,21 @@ def recent_work(w: World, replica: int, now_s: float) -> float:
 
 @inner
 def find_place(w: World, number: int, now_s: float, place: Place) -> tuple[int, int]:
-    """The replica whose score is lowest, and how much of the prompt the router believes to be held there."""
+    """The replica whose score is lowest, and how much of the prompt the router believes to be held there.
+
+    Where some replicas compute prompts for others, a call goes to one of those first.
+    """
     session = w.sessions[number]
     turn = w.turns[session.turn]
     pool = w.pools[session.pool]
-    first, count = pool.first_replica, pool.replicas
+    first, count, token_s = pool.first_replica, pool.replicas, pool.prefill_s_per_token
+    home, routed, answer_s = session.home, session.routed, pool.decode_s_per_token
+    if session.handed:
+        first, count = first + pool.prefill_replicas, count - pool.prefill_replicas
+        token_s = w.holders[w.replicas[first].holder].kv_bytes_per_token / pool.near_bytes_per_s
+    elif pool.prefill_replicas > 0:
+        count, answer_s = pool.prefill_replicas, 0.0
+        home, routed = session.prompt_home, session.prompt_routed
     length = read_path(w, turn.leaf, w.path)
     limit = (turn.prompt - 1) // pool.block_tokens * pool.block_tokens
     if count == 1:
@@ -100,15 +110,15 @@ def find_place(w: World, number: int, now_s: float, place: Place) -> tuple[int, 
             float(w.believed[replica]),
             float(best),
             output,
-            1 if session.routed and session.home == replica else 0,
+            1 if routed and home == replica else 0,
             rep.sent_running,
             rep.sent_waiting,
             rep.sent_uncached,
             rep.sent_context,
             pool.capacity_tokens,
             recent_work(w, replica, now_s),
-            pool.prefill_s_per_token,
-            pool.decode_s_per_token,
+            token_s,
+            answer_s,
             count,
         )
         score = place(facts)
@@ -123,24 +133,26 @@ def enqueue(w: World, number: int, replica: int, believed: int, now_s: float) ->
     session, rep = w.sessions[number], w.replicas[replica]
     turn = w.turns[session.turn]
     pool = w.pools[rep.pool]
-    session.home = replica
-    session.routed = True
+    answer_s = pool.decode_s_per_token
+    if rep.prefills_only:
+        session.prompt_home, session.prompt_routed, answer_s = replica, True, 0.0
+    else:
+        session.home, session.routed = replica, True
     session.doing = QUEUED
-    session.uncached = turn.prompt - believed
-    rep.sent_waiting += 1
+    session.uncached = 0.0
+    if math.isnan(turn.first_s):
+        session.uncached = float(turn.prompt - believed)
+        rep.sent_waiting += 1
+    else:
+        rep.sent_running += 1
     rep.sent_uncached += session.uncached
     rep.sent_context += turn.prompt
-    work = session.uncached * pool.prefill_s_per_token + expected_output(w, number) * pool.decode_s_per_token
+    work = session.uncached * pool.prefill_s_per_token + expected_output(w, number) * answer_s
     rep.recent_s = recent_work(w, replica, now_s) + work
     rep.recent_at_s = now_s
     turn.replica = replica
     believe(w, turn.leaf, replica, turn.prompt)
     append_waiting(w, number, replica)
-    program = w.programs[session.program]
-    if program.pool == session.pool:
-        program.calls += 1
-    if w.clock[0].fair:
-        rejoin(w, program.tenant)
     wake(w, replica, now_s)
 
 

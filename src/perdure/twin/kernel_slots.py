@@ -12,6 +12,7 @@ from perdure.twin.kernel_cache import (
     wanted_blocks,
 )
 from perdure.twin.kernel_heap import drop_ending, pop_ending, push_ending
+from perdure.twin.kernel_records import PREFILLING
 from perdure.twin.kernel_tiers import make_room
 
 SPANS_MAX = 8
@@ -25,6 +26,30 @@ def span_shares(w: World, pool: int, span: int, context: float) -> tuple[float, 
     if seen >= limit:
         return limit, 0.0
     return seen, 1.0 / every
+
+
+@inner
+def take_slot(w: World, replica: int, number: int, prompt: int, computed: int, chunk: int) -> None:
+    """Put a call into a free slot."""
+    rep, session = w.replicas[replica], w.sessions[number]
+    place = w.free_slots[replica, rep.sequences_max - rep.running - 1]
+    slot = w.slots[replica, place]
+    rep.running += 1
+    rep.admitted += 1
+    slot.session = number
+    slot.taken = True
+    slot.decodes = False
+    slot.loads = False
+    slot.admitted = rep.admitted
+    slot.prompt = prompt
+    slot.computed = computed
+    slot.chunk = chunk
+    slot.share_s = rep.share_s
+    session.slot = place
+    if chunk > 0:
+        w.prompts[replica, rep.prefilling] = place
+        rep.prefilling += 1
+        session.doing = PREFILLING
 
 
 @inner

@@ -31,12 +31,23 @@ class Engine:
     sequences_max     calls that run at once; batch_tokens_max: tokens of one batch (the chunk of a prompt)
     block_tokens      of one block of KV
     step_s            what calibration adds to every step beyond the cost model's own software time
+    draft_tokens      guessed for every decode and checked in one step; accept: how likely one is right that
+                      follows right ones
+    prefill_cache     whether replicas that compute prompts for others find prefixes that they computed before
     """
 
     sequences_max: int
     batch_tokens_max: int
     block_tokens: int = 16
     step_s: float = 0.0
+    draft_tokens: int = 0
+    accept: float = 0.0
+    prefill_cache: bool = True
+
+    @property
+    def step_tokens(self) -> float:
+        """Tokens that a decode makes in one step, on the mean: one, and drafts up to the first wrong one."""
+        return sum(self.accept**place for place in range(self.draft_tokens + 1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +59,26 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fabric:
+    """What joins the replicas of a pool, for KV that moves from one to another, in one draw.
+
+    near  within one domain of the fastest links; far: between two of them
+    """
+
+    near_bytes_per_s: float
+    near_s: float
+    far_bytes_per_s: float
+    far_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
     """What batches of one instance cost in one draw of the guesses.
 
     prefill_s_per_token   of a short prompt; prefill_s_per_token2: what each token squared adds
     decode_s_per_token    of one sequence in a batch of some
     power                 None where the chip's is not known
+    fabric                None where no KV moves between replicas
     """
 
     table: CompiledTable
@@ -61,6 +86,7 @@ class Costs:
     prefill_s_per_token2: float
     decode_s_per_token: float
     power: Power | None
+    fabric: Fabric | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +107,8 @@ class Pool:
     spans             [span, (limit of entries, tokens to an entry)]
     kv_tokens         that one replica holds; sequence_tokens: what a running call takes beside its context
     window_tokens     the most that one context may have
+    prefill_replicas  of them, that only compute prompts for the others; 0: all do all
+    domain_chips      that the fastest links join, replica after replica
     draws             costs in each draw; none where nothing is guessed
     busy_share        [sequences, context] and [tokens, context] how busy chips are, by powers of two
     """
@@ -105,6 +133,8 @@ class Pool:
     usd_per_j: Range | None
     tiers: tuple[Tier, ...] = ()
     provenance: tuple[Provenance, ...] = ()
+    prefill_replicas: int = 0
+    domain_chips: int = 1
 
     @property
     def kv_blocks(self) -> int:

@@ -13,8 +13,9 @@ from perdure.models.memory import memory_of
 from perdure.silicon.price import Machine
 from perdure.silicon.ranges import DRAWS, over_draws
 from perdure.twin.deployment import Deployment
+from perdure.twin.fabric import domain_chips, fabric_of
 from perdure.twin.kernel_records import BIN_MIXED, BIN_SEQUENCES, BIN_TOKENS
-from perdure.twin.pool import Costs, Engine, Pool, Power, Provenance, Tier
+from perdure.twin.pool import Costs, Engine, Fabric, Pool, Power, Provenance, Tier
 from perdure.units import bytes_text
 
 # What `vllm serve` takes when nothing is said: more on chips of 70 GiB and more
@@ -43,10 +44,12 @@ def pool_of(
     engine: Engine,
     tiers: Sequence[Tier] = (),
     draws: int = DRAWS,
+    prefill_replicas: int = 0,
 ) -> Pool:
     """`replicas` of a deployment, in so many draws; BadRequest where one cannot hold model and context."""
     instance = deployment.instance
-    sample = Sample(instance, Limits(tokens=max(engine.batch_tokens_max, SHORT_PROMPT)))
+    reach = max(engine.batch_tokens_max, SHORT_PROMPT)
+    sample = Sample(instance, Limits(tokens=reach, draft_tokens=engine.draft_tokens))
     table = sample.table()
     spans = np.array(
         [
@@ -61,6 +64,11 @@ def pool_of(
     tables = sample.tables(draws)
     machines = instance.hardware.drawn[: len(tables)]
     electricity = deployment.electricity
+    joined = replicas if prefill_replicas else 0
+
+    def costs(table: CostTable, machine: Machine) -> Costs:
+        return _costs(deployment, table, machine, power, fabric=fabric_of(deployment, machine, joined))
+
     return Pool(
         name=name,
         model=deployment.model.short_id,
@@ -74,16 +82,16 @@ def pool_of(
         kv_bytes_per_token=bytes_per_token,
         sequence_tokens=sequence_tokens,
         window_tokens=_window(deployment),
-        mid=_costs(deployment, table, instance.hardware.mid, power),
-        draws=tuple(
-            _costs(deployment, drawn, machine, power) for drawn, machine in zip(tables, machines, strict=True)
-        ),
-        busy_share=_busy_share(deployment),
+        mid=costs(table, instance.hardware.mid),
+        draws=tuple(costs(drawn, machine) for drawn, machine in zip(tables, machines, strict=True)),
+        busy_share=_busy_share(deployment, engine.draft_tokens),
         mixed_share=_mixed_share(deployment),
         usd_per_chip_h=deployment.rent.usd_per_h if deployment.rent else None,
         usd_per_j=over_draws(electricity.usd_per_j, guessed=True) if electricity else None,
         tiers=tuple(tiers),
         provenance=_provenance(deployment),
+        prefill_replicas=prefill_replicas,
+        domain_chips=domain_chips(instance.hardware.mid.rack),
     )
 
 
@@ -92,11 +100,14 @@ def _window(deployment: Deployment) -> int:
     return int(window.mid) if window else 2**31
 
 
-def _costs(deployment: Deployment, table: CostTable, machine: Machine, power: bool) -> Costs:
+def _costs(
+    deployment: Deployment, table: CostTable, machine: Machine, power: bool, *, fabric: Fabric | None
+) -> Costs:
     """One draw's costs, with the rules of thumb that policies are told."""
     short_s, long_s = (table.seconds(_sums(deployment, tokens)) for tokens in (SHORT_PROMPT, LONG_PROMPT))
     slope, squared = _line(short_s / SHORT_PROMPT, long_s / LONG_PROMPT)
-    decodes = Batch(decodes=(Decode(context_tokens=USUAL_CONTEXT, count=USUAL_DECODES),))
+    drafts = table.limits.draft_tokens
+    decodes = Batch(decodes=(Decode(context_tokens=USUAL_CONTEXT, count=USUAL_DECODES, draft_tokens=drafts),))
     step_s = table.seconds(deployment.instance.lowering.sums(decodes))
     chip, chips = machine.chip, deployment.chips
     idle_w = chip.idle_power_w or 0.0
@@ -108,6 +119,7 @@ def _costs(deployment: Deployment, table: CostTable, machine: Machine, power: bo
         power=Power(idle_w=idle_w * chips, busy_w=((chip.power_w or 0.0) - idle_w) * chips)
         if power
         else None,
+        fabric=fabric,
     )
 
 
@@ -158,12 +170,16 @@ def _room(deployment: Deployment, engine: Engine) -> tuple[int, float, int]:
     return int(room / per_token) * ranks, all_chips, int(np.ceil(beside / per_token))
 
 
-def _busy_share(deployment: Deployment) -> np.ndarray:
+def _busy_share(deployment: Deployment, draft_tokens: int) -> np.ndarray:
     """[sequences, context] how much of a decode step the chips are at their peak, by powers of two."""
     shares = np.zeros((BIN_SEQUENCES, BIN_TOKENS))
     for sequences in range(1, BIN_SEQUENCES):
         for context in range(1, BIN_TOKENS):
-            decode = Decode(context_tokens=0.75 * 2.0**context, count=max(1, int(0.75 * 2**sequences)))
+            decode = Decode(
+                context_tokens=0.75 * 2.0**context,
+                count=max(1, int(0.75 * 2**sequences)),
+                draft_tokens=draft_tokens,
+            )
             shares[sequences, context] = _share(deployment, Batch(decodes=(decode,)))
     return shares
 

@@ -20,4 +20,5 @@ def make_pool(text: str, rents: Mapping[str, Rent]) -> Pool:
         replicas=written.replicas,
         engine=written.engine,
         tiers=written.tiers,
+        prefill_replicas=written.prefill_replicas,
     )

@@ -16,7 +16,7 @@ import numpy as np
 from perdure.models.cost_compiled import CompiledTable
 from perdure.silicon.price_rent import Rent
 from perdure.silicon.ranges import Range
-from perdure.twin.pool import Costs, Engine, Pool, Power, Provenance, Tier
+from perdure.twin.pool import Costs, Engine, Fabric, Pool, Power, Provenance, Tier
 
 POOLS_KEPT_MAX = 200
 FOLDERS = ("catalog", "silicon", "models", "twin")
@@ -31,13 +31,14 @@ class _CostsText(msgspec.Struct, frozen=True):
     prefill_s_per_token2: float
     decode_s_per_token: float
     power: tuple[float, float] | None
+    fabric: tuple[float, float, float, float] | None
     places: list[Place]  # where each array begins, its shape, its kind
 
 
 class _PoolText(msgspec.Struct, frozen=True):
     names: tuple[str, str, str]
-    numbers: tuple[int, int, int, int, int, int]
-    engine: tuple[int, int, int, float]
+    numbers: tuple[int, int, int, int, int, int, int, int]
+    engine: tuple[int, int, int, float, int, float, bool]
     kv_bytes_per_token: float
     usd_per_chip_h: tuple[float, float, float] | None
     usd_per_j: tuple[float, float, float] | None
@@ -100,10 +101,9 @@ def stored_pool(folder: Path, name: str) -> Pool | None:
         return words[start : start + size].view(kind).reshape(shape)
 
     model_name, model, hardware = text.names
-    chips, replicas, ranks, kv_tokens, sequence_tokens, window = text.numbers
+    chips, replicas, ranks, kv_tokens, sequence_tokens, window, prefills, domain_chips = text.numbers
     spans, busy, mixed = (get(place) for place in text.others)
     costs = [_costs(cost, get) for cost in text.costs]
-    sequences, tokens, block, step_s = text.engine
     return Pool(
         name=model_name,
         model=model,
@@ -111,7 +111,9 @@ def stored_pool(folder: Path, name: str) -> Pool | None:
         chips=chips,
         replicas=replicas,
         ranks=ranks,
-        engine=Engine(sequences_max=sequences, batch_tokens_max=tokens, block_tokens=block, step_s=step_s),
+        prefill_replicas=prefills,
+        domain_chips=domain_chips,
+        engine=_engine(text.engine),
         spans=spans,
         kv_tokens=kv_tokens,
         kv_bytes_per_token=text.kv_bytes_per_token,
@@ -147,6 +149,7 @@ def _costs_text(costs: Costs, put: Callable[[np.ndarray], Place]) -> _CostsText:
         prefill_s_per_token2=costs.prefill_s_per_token2,
         decode_s_per_token=costs.decode_s_per_token,
         power=None if costs.power is None else (costs.power.idle_w, costs.power.busy_w),
+        fabric=None if costs.fabric is None else _fabric_ends(costs.fabric),
         places=[put(np.asarray(getattr(costs.table, name))) for name in ARRAYS],
     )
 
@@ -159,6 +162,30 @@ def _costs(text: _CostsText, get: Callable[[Place], np.ndarray]) -> Costs:
         prefill_s_per_token2=text.prefill_s_per_token2,
         decode_s_per_token=text.decode_s_per_token,
         power=None if text.power is None else Power(idle_w=text.power[0], busy_w=text.power[1]),
+        fabric=None if text.fabric is None else _fabric(*text.fabric),
+    )
+
+
+def _fabric(near_bytes_per_s: float, near_s: float, far_bytes_per_s: float, far_s: float) -> Fabric:
+    return Fabric(
+        near_bytes_per_s=near_bytes_per_s, near_s=near_s, far_bytes_per_s=far_bytes_per_s, far_s=far_s
+    )
+
+
+def _fabric_ends(fabric: Fabric) -> tuple[float, float, float, float]:
+    return fabric.near_bytes_per_s, fabric.near_s, fabric.far_bytes_per_s, fabric.far_s
+
+
+def _engine(text: tuple[int, int, int, float, int, float, bool]) -> Engine:
+    sequences, tokens, block, step_s, drafts, accept, prefill_cache = text
+    return Engine(
+        sequences_max=sequences,
+        batch_tokens_max=tokens,
+        block_tokens=block,
+        step_s=step_s,
+        draft_tokens=drafts,
+        accept=accept,
+        prefill_cache=prefill_cache,
     )
 
 
@@ -173,8 +200,18 @@ def _pool_text(pool: Pool, costs: list[_CostsText], others: list[Place]) -> _Poo
             pool.kv_tokens,
             pool.sequence_tokens,
             pool.window_tokens,
+            pool.prefill_replicas,
+            pool.domain_chips,
         ),
-        engine=(engine.sequences_max, engine.batch_tokens_max, engine.block_tokens, engine.step_s),
+        engine=(
+            engine.sequences_max,
+            engine.batch_tokens_max,
+            engine.block_tokens,
+            engine.step_s,
+            engine.draft_tokens,
+            engine.accept,
+            engine.prefill_cache,
+        ),
         kv_bytes_per_token=pool.kv_bytes_per_token,
         usd_per_chip_h=_ends(pool.usd_per_chip_h),
         usd_per_j=_ends(pool.usd_per_j),

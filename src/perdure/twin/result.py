@@ -35,6 +35,7 @@ class Result:
     prompt_tokens: int
     cached_tokens: int
     loaded_tokens: int
+    moved_bytes: float
     prefill_tokens_computed: int
     simulated_s: float
     jct_s: Mapping[str, float | None]
@@ -79,6 +80,7 @@ def result_of(
         prompt_tokens=prompt,
         cached_tokens=cached,
         loaded_tokens=int(turns.loaded[ended].sum()),
+        moved_bytes=float(world.replicas.received_bytes.sum()),
         prefill_tokens_computed=int(world.replicas.computed_tokens.sum()),
         simulated_s=simulated_s,
         jct_s=summary((programs.ended_s - programs.began_s)[whole]),

@@ -31,6 +31,7 @@ def result_json(result: Result, facts: Mapping[str, Any]) -> dict[str, Any]:
         "prefix_hit_rate": result.prefix_hit_rate,
         "prefill_tokens_computed": result.prefill_tokens_computed,
         "kv_loaded_tokens": result.loaded_tokens,
+        "kv_moved_bytes": result.moved_bytes,
         "kv_peak_bytes": result.kv_peak_bytes,
         "kv_capacity_bytes": result.kv_capacity_bytes,
         "kv_tier_peak_bytes": result.tier_peak_bytes,

@@ -324,6 +324,11 @@ def _pool_records(pools: Sequence[Pool], costs: Sequence[Costs]) -> Records:
     for here, pool, cost in zip(made, pools, costs, strict=True):
         here.first_replica, here.replicas = first, pool.replicas
         here.block_tokens, here.window_tokens = pool.engine.block_tokens, pool.window_tokens
+        here.prefill_replicas = pool.prefill_replicas
+        here.near_bytes_per_s = here.far_bytes_per_s = np.inf
+        if cost.fabric is not None:
+            here.near_bytes_per_s, here.near_s = cost.fabric.near_bytes_per_s, cost.fabric.near_s
+            here.far_bytes_per_s, here.far_s = cost.fabric.far_bytes_per_s, cost.fabric.far_s
         here.spans, here.ranks = len(pool.spans), pool.ranks
         here.prefill_s_per_token = cost.prefill_s_per_token
         here.prefill_s_per_token2 = cost.prefill_s_per_token2
@@ -343,6 +348,11 @@ def _replica_records(pools: Sequence[Pool], of_pool: Sequence[int]) -> Records:
         here.batch_tokens_max = pool.engine.batch_tokens_max
         here.sequence_blocks = pool.sequence_blocks
         here.step_s, here.slowness = pool.engine.step_s, 1.0
+        here.drafts, here.step_tokens = pool.engine.draft_tokens, pool.engine.step_tokens
+        within = number - of_pool.index(place)
+        here.domain = within * pool.chips // pool.domain_chips
+        here.prefills_only = within < pool.prefill_replicas
+        here.finds_prefixes = pool.engine.prefill_cache or not here.prefills_only
     return made
 
 
