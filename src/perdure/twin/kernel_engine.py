@@ -148,7 +148,7 @@ def run_within(w: World, replica: int, steps: int, seconds: float) -> tuple[int,
     Where drafts are accepted, a step here is a token of each sequence, a part of an engine's step.
     """
     rep = w.replicas[replica]
-    pace, step_s = rep.slowness / rep.step_tokens, rep.step_s / rep.step_tokens
+    pace, step_s = rep.pace, rep.pace_step_s
     spans = w.pools[rep.pool].spans
     sums, growth = w.scratch, w.scratch[READS + SPANS_MAX :]
     fill_sums(w, replica, sums)
@@ -180,8 +180,10 @@ def cut_run(w: World, replica: int, until_s: float) -> None:
     made, spent_s = run_within(w, replica, rep.run_steps, until_s - rep.now_s)
     steps = made
     if made == 0 or rep.now_s + spent_s < until_s:
-        whole = math.ceil((math.floor(made / rep.step_tokens) + 1) * rep.step_tokens)
-        steps = min(max(made + 1, whole), rep.run_steps)
+        steps = made + 1
+        if rep.drafts > 0:
+            steps = max(steps, math.ceil((math.floor(made / rep.step_tokens) + 1) * rep.step_tokens))
+        steps = min(steps, rep.run_steps)
     if steps < rep.run_steps:
         rep.run_s = run_seconds(w, replica, steps)
         rep.run_steps = steps

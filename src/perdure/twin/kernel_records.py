@@ -130,6 +130,8 @@ REPLICA = np.dtype(
         ("received_bytes", np.float64),
         ("drafts", np.int64),  # that each decode checks in a step
         ("step_tokens", np.float64),  # that a decode makes in a step: more than 1 where drafts are accepted
+        ("pace", np.float64),  # slowness, and what is added to a step, for each of these tokens
+        ("pace_step_s", np.float64),
         ("owed_tokens", np.float64),  # parts of tokens that steps with prompts in them made so far
         ("step_s", np.float64),  # added to every step: what calibration left to this engine
         ("slowness", np.float64),  # 1 as bought; 2 for a chip at half its speed

@@ -349,6 +349,7 @@ def _replica_records(pools: Sequence[Pool], of_pool: Sequence[int]) -> Records:
         here.sequence_blocks = pool.sequence_blocks
         here.step_s, here.slowness = pool.engine.step_s, 1.0
         here.drafts, here.step_tokens = pool.engine.draft_tokens, pool.engine.step_tokens
+        here.pace, here.pace_step_s = 1.0 / here.step_tokens, here.step_s / here.step_tokens
         within = number - of_pool.index(place)
         here.domain = within * pool.chips // pool.domain_chips
         here.prefills_only = within < pool.prefill_replicas
