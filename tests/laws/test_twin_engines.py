@@ -1,5 +1,6 @@
 """What holds on engines of every kind, under pressure: calls, tokens and KV are conserved."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -7,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perdure.traces.programs import Programs
-from perdure.twin.kernel_records import DONE, OPEN
+from perdure.twin.fault import Fault
+from perdure.twin.kernel_records import DONE, OPEN, REPLICA_LOST
 from perdure.twin.pool import Engine, Pool
+from perdure.twin.world import Options
 
 from ..paper_pool import BLOCK_TOKENS, check_ended, paper_pool, simulated
 from ..workloads import workloads
@@ -55,6 +58,49 @@ smalls = st.builds(
     accept=st.floats(0, 1),
     prefill_cache=st.booleans(),
 )
+
+
+TIMES_S = st.floats(0, 3)
+SPELLS_S = st.one_of(TIMES_S, st.just(math.inf))
+
+
+@st.composite
+def all_faults(draw: st.DrawFn, replicas: int) -> tuple[Fault, ...]:
+    """Replicas that break for a while or for ever, are noticed late, slow down, or are restarted in turn."""
+    made: list[Fault] = []
+    for _ in range(draw(st.integers(1, 4))):
+        first = draw(st.integers(0, replicas - 1))
+        kind = draw(st.sampled_from(["break", "slow", "restart"]))
+        made.append(
+            Fault(
+                what=kind,
+                first_replica=first,
+                replicas=draw(st.integers(1, replicas - first)) if kind == "break" else 1,
+                at_s=draw(TIMES_S),
+                for_s=draw(TIMES_S if kind == "restart" else SPELLS_S),
+                noticed_s=draw(TIMES_S) if kind == "break" else 0.0,
+                slowness=draw(st.floats(1, 4)) if kind == "slow" else None,
+                drain_s=draw(TIMES_S) if kind == "restart" else None,
+            )
+        )
+    return tuple(made)
+
+
+@given(programs=workloads(), small=smalls, draw=st.data())
+@settings(max_examples=60)
+def test_what_breaks_loses_no_call_and_no_block(
+    programs: Programs, small: Small, draw: st.DataObject
+) -> None:
+    """Law: calls of broken replicas end elsewhere, later or by name; what is held nowhere is counted nowhere."""
+    faults = draw.draw(all_faults(small.prefills + small.decodes))
+    on_loss = draw.draw(st.sampled_from(["resume", "restart", "end"]))
+    world = simulated(programs, small.pool, options=Options(faults=faults, on_loss=on_loss))
+    assert not (world.replicas.down_s < 0).any()
+    assert (world.replicas.closed >= 0).all()
+    if all(fault.for_s < math.inf for fault in faults) and world.clock[0].end_s == np.inf:
+        check_ended(world)
+        assert (world.programs.open_sessions == 0).all()
+        assert on_loss == "end" or not (world.turns.outcome == REPLICA_LOST).any()
 
 
 @given(

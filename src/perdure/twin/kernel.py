@@ -15,6 +15,7 @@ from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_batch import turn_replica
 from perdure.twin.kernel_check import check_world
 from perdure.twin.kernel_engine import end_steps, run_within, set_due
+from perdure.twin.kernel_faults import handle_fault
 from perdure.twin.kernel_gap import drop_superseded, end_tool, fail_session, learn_gap, start_gap
 from perdure.twin.kernel_heap import pop_event
 from perdure.twin.kernel_records import ADMIT, AGAIN, ASK, CALL, IDLE, NO_ROOM, RUNNING, TOO_LONG, TOOL_ENDED
@@ -32,7 +33,7 @@ def run(w: World, order: Order, place: Place, admit: Admit, retain: Retain, hand
         replica = w.winners[1]
         due_s = w.due_s[replica]
         now_s = min(arrival_s, event_s, due_s)
-        if now_s == math.inf:
+        if now_s == math.inf or (clock.faults > 0 and all_over(w)):
             return False
         if now_s > clock.end_s:
             cut_off(w)
@@ -56,6 +57,13 @@ def run(w: World, order: Order, place: Place, admit: Admit, retain: Retain, hand
 
 
 @inner
+def all_over(w: World) -> bool:
+    """Whether every program has ended, so that nobody cares what else may break."""
+    clock = w.clock[0]
+    return clock.open_programs == 0 and clock.next_program == len(w.starts)
+
+
+@inner
 def handle(w: World, kind: int, who: int, place: Place, admit: Admit, retain: Retain) -> None:
     """Do what an event says."""
     if kind == CALL:
@@ -67,6 +75,8 @@ def handle(w: World, kind: int, who: int, place: Place, admit: Admit, retain: Re
         admit_outside(w, who, place, admit)
     elif kind == AGAIN:
         ask_again(w, who, place, admit)
+    else:
+        handle_fault(w, kind, who, place)
 
 
 @inner

@@ -8,6 +8,7 @@ from perdure.models.cost_compiled import CompiledTable
 from perdure.twin.kernel_heap import ENDING, EVENT
 from perdure.twin.kernel_records import (
     CLOCK,
+    FAULT,
     HOLDER,
     NODE,
     POOL,
@@ -45,6 +46,7 @@ FIELDS: dict[str, tuple[Any, int]] = {
     "winners": (np.int64, 1),
     "due_s": (np.float64, 1),
     "events": (EVENT, 1),
+    "faults": (FAULT, 1),
     "beliefs": (np.int32, 2),
     "path": (np.int64, 1),
     "believed": (np.int64, 1),

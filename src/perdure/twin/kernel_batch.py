@@ -25,9 +25,17 @@ from perdure.twin.kernel_engine import (
     start_batch,
     steps_with_room,
 )
-from perdure.twin.kernel_gap import answered, fail_session, release_pin, restore_saves, unpin_for_room
+from perdure.twin.kernel_gap import (
+    answered,
+    fail_session,
+    release_pin,
+    restore_saves,
+    tell_later,
+    unpin_for_room,
+)
 from perdure.twin.kernel_handover import admit_handed, hand_over, take_over
 from perdure.twin.kernel_records import (
+    BREAK,
     DECODING,
     FORMING,
     IDLE,
@@ -152,6 +160,8 @@ def form_batch(w: World, replica: int, order: Order, retain: Retain) -> None:
     else:
         rep.doing = IDLE
         set_due(w, replica, math.inf)
+        if rep.draining > 0 and rep.handing == 0:
+            tell_later(w, w.clock[0].now_s, np.int64(BREAK), rep.draining - 1)
 
 
 @inner

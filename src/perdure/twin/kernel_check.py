@@ -17,6 +17,7 @@ from perdure.twin.kernel_records import (
     CALL,
     DECODING,
     DONE,
+    DOWN,
     FORMING,
     GAP,
     IDLE,
@@ -263,6 +264,9 @@ def check_work(w: World, replica: int) -> None:
     if rep.doing == IDLE:
         assert rep.running == 0
         assert rep.waiting == 0 or rep.handing > 0
+        assert w.due_s[replica] == math.inf
+    elif rep.doing == DOWN:
+        assert rep.running == 0
         assert w.due_s[replica] == math.inf
     else:
         assert now_s <= w.due_s[replica] < math.inf

@@ -8,8 +8,8 @@ import numpy as np
 from perdure.compiling import Records
 
 # How a turn ended. A turn that the run's end cut off, or that was never reached, stays OPEN.
-OPEN, DONE, TOO_LONG, PREEMPTED_TOO_OFTEN, NO_ROOM, REFUSED = range(6)
-OUTCOMES = ("open", "done", "too_long", "preempted_too_often", "no_room", "refused")
+OPEN, DONE, TOO_LONG, PREEMPTED_TOO_OFTEN, NO_ROOM, REFUSED, REPLICA_LOST = range(7)
+OUTCOMES = ("open", "done", "too_long", "preempted_too_often", "no_room", "refused", "replica_lost")
 
 # What a session is doing.
 ASLEEP, GAP, AWAITING, OUTSIDE, QUEUED, LOADING, PREFILLING, DECODING, OVER = range(9)
@@ -18,7 +18,10 @@ ASLEEP, GAP, AWAITING, OUTSIDE, QUEUED, LOADING, PREFILLING, DECODING, OVER = ra
 IDLE, FORMING, RUNNING, DOWN = range(4)
 
 # Kinds of events.
-CALL, TOOL_ENDED, ADMIT, BREAK, MEND, SLOW, AGAIN = range(7)
+CALL, TOOL_ENDED, ADMIT, AGAIN, BREAK, NOTICE, MEND, DRAIN = range(8)
+
+# What becomes of a running call whose replica broke.
+RESUME, RESTART, END = range(3)
 
 # Policies that need no facts are carried out without asking.
 ASK, FIRST_COME = 0, 1
@@ -67,6 +70,7 @@ HOLDER = np.dtype(
         ("newest", np.int64),
         ("below", np.int64),  # the next tier down
         ("is_lower", np.bool_),  # whether it is such a tier
+        ("shared", np.bool_),  # by the replicas of its pool
         ("pool", np.int64),
         ("level", np.int64),  # tiers between it and the chips: 0 is HBM
         ("kv_bytes_per_token", np.float64),
@@ -121,6 +125,12 @@ REPLICA = np.dtype(
         ("sequences_max", np.int64),
         ("batch_tokens_max", np.int64),
         ("sequence_blocks", np.int64),  # that a running call takes whatever its length
+        ("broken", np.int64),  # faults that keep it down
+        ("noticed", np.bool_),  # by the router
+        ("closed", np.int64),  # reasons for the router to send nothing there
+        ("draining", np.int64),  # fault + 1 that waits for its calls to end
+        ("down_at_s", np.float64),
+        ("down_s", np.float64),
         ("prefills_only", np.bool_),  # and hands prompts over to others
         ("finds_prefixes", np.bool_),  # whether what it holds is found again by later prompts
         ("handing", np.int64),  # calls whose KV stays until another replica has fetched it
@@ -215,6 +225,7 @@ SESSION = np.dtype(
         ("routed", np.bool_),  # whether it has one
         ("prompt_home", np.int64),  # likewise of those that compute prompts for others
         ("prompt_routed", np.bool_),
+        ("lost", np.bool_),  # whether its call ran on a replica that broke
         ("handed", np.bool_),  # whether its prompt was computed there and its KV is not here yet
         ("holds", np.bool_),  # whether it still uses that KV there
         ("slot", np.int64),
@@ -279,6 +290,7 @@ TURN = np.dtype(
         ("replica", np.int64),
         ("cached", np.int64),
         ("loaded", np.int64),
+        ("rerouted", np.int64),  # times that it was sent anew from a replica that broke or was drained
         ("moved", np.int64),  # tokens whose KV came from the replica that computed the prompt
         ("gap_s", np.float64),
         ("ready_s", np.float64),
@@ -321,6 +333,9 @@ CLOCK = np.dtype(
         ("belief_lag_s", np.float64),
         ("belief_events", np.bool_),
         ("finished_turns", np.int64),
+        ("faults", np.int64),
+        ("on_loss", np.int64),
+        ("lost_tokens", np.int64),  # of KV that running calls had on replicas that broke
         ("samples", np.int64),
         ("next_sample_s", np.float64),
         ("sample_every_s", np.float64),
@@ -348,6 +363,24 @@ TIERS_MAX = 4  # below HBM
 # What an engine told the router: of a segment at a replica, no more than so much is held.
 TOLD = np.dtype(
     [("time_s", np.float64), ("segment", np.int64), ("replica", np.int64), ("end", np.int64)], align=True
+)
+
+
+# What befalls replicas, from the first to the one before the last.
+FAULT = np.dtype(
+    [
+        ("first_replica", np.int64),
+        ("last_replica", np.int64),
+        ("for_s", np.float64),
+        ("noticed_s", np.float64),
+        ("drain_s", np.float64),
+        ("slowness", np.float64),
+        ("slows", np.bool_),
+        ("drains", np.bool_),
+        ("begun", np.bool_),
+        ("then", np.int64),  # fault + 1 that begins when this one ends
+    ],
+    align=True,
 )
 
 

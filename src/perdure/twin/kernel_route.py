@@ -105,6 +105,8 @@ def find_place(w: World, number: int, now_s: float, place: Place) -> tuple[int, 
     chosen, lowest = first, math.inf
     for replica in range(first, first + count):
         rep = w.replicas[replica]
+        if rep.closed > 0:
+            continue
         facts = Candidate(
             turn.prompt,
             float(w.believed[replica]),
@@ -182,8 +184,20 @@ def note_first_token(w: World, replica: int, number: int) -> None:
 @inner
 def forget_sent(w: World, replica: int, number: int) -> None:
     """A call has ended, one way or the other: the router counts it no more."""
+    session = w.sessions[number]
+    program = w.programs[session.program]
+    uncount_sent(w, replica, number)
+    if program.pool == session.pool:
+        program.calls -= 1
+    if w.clock[0].fair:
+        w.calls[program.tenant] -= 1
+
+
+@inner
+def uncount_sent(w: World, replica: int, number: int) -> None:
+    """A call is at this replica no more, as far as the router knows."""
     rep, session = w.replicas[replica], w.sessions[number]
-    program, turn = w.programs[session.program], w.turns[session.turn]
+    turn = w.turns[session.turn]
     if math.isnan(turn.first_s):
         rep.sent_waiting -= 1
         rep.sent_uncached -= session.uncached
@@ -191,10 +205,6 @@ def forget_sent(w: World, replica: int, number: int) -> None:
     else:
         rep.sent_running -= 1
     rep.sent_context -= turn.prompt
-    if program.pool == session.pool:
-        program.calls -= 1
-    if w.clock[0].fair:
-        w.calls[program.tenant] -= 1
 
 
 @inner

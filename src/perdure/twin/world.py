@@ -10,6 +10,7 @@ from perdure.compiling import Records
 from perdure.errors import BadRequest
 from perdure.models.cost_compiled import READS, Floats, Integers
 from perdure.traces.programs import Programs
+from perdure.twin.fault import Fault, OnLoss
 from perdure.twin.kernel_arrays import World, stack_tables
 from perdure.twin.kernel_heap import ENDING, EVENT
 from perdure.twin.kernel_records import (
@@ -36,6 +37,7 @@ from perdure.twin.kernel_records import (
 )
 from perdure.twin.kernel_segments import Segments, segments_of, shares_prefix
 from perdure.twin.pool import Costs, Pool
+from perdure.twin.world_faults import ON_LOSS, fault_records, put_faults
 
 SPANS_MAX = 8
 TOLD_MAX = 1 << 16
@@ -52,6 +54,8 @@ class Options:
     preemptions_max  of one call, after which it ends
     run_steps_max    decode steps that are jumped over in one go
     belief_lag_s     how late the router hears of what an engine evicted; None: it never does
+    faults           what befalls replicas; on_loss: what becomes of calls that ran on one that broke: they go
+                     on with what was generated (resume), begin anew (restart), or end
     first_come       whether the order is first come first served; asks: whether admit and retain are asked
     """
 
@@ -61,6 +65,8 @@ class Options:
     preemptions_max: int = 16
     run_steps_max: int = 1 << 40
     belief_lag_s: float | None = 0.1
+    faults: tuple[Fault, ...] = ()
+    on_loss: OnLoss = "resume"
     first_come: bool = True
     asks_admit: bool = False
     asks_retain: bool = False
@@ -129,7 +135,8 @@ def make_world(layout: Layout, options: Options, costs: Sequence[Costs]) -> Worl
         growth=np.zeros((count, SPANS_MAX)),
         winners=np.concatenate([np.zeros(leaves, np.int64), np.minimum(np.arange(leaves), count)]),
         due_s=np.full(count + 1, np.inf),
-        events=records(events, EVENT),
+        events=records(events + 4 * len(options.faults), EVENT),
+        faults=fault_records(options.faults),
         beliefs=np.zeros((segments, count), np.int32),
         path=np.zeros(int(layout.segments.segments.depth.max()) + 1, np.int64),
         believed=np.zeros(count, np.int64),
@@ -147,6 +154,7 @@ def make_world(layout: Layout, options: Options, costs: Sequence[Costs]) -> Worl
         span_every=every,
     )
     _play_first(world)
+    put_faults(world, options.faults)
     return world
 
 
@@ -194,6 +202,7 @@ def _holders(pools: Sequence[Pool]) -> Records:
                 below = holders[place]
                 holders[above].below, below.is_lower = place, True
                 below.pool, below.level = number, level + 1
+                below.shared = tier.shared
                 below.block_tokens = pool.engine.block_tokens
                 below.capacity_blocks = (
                     int(tier.size_bytes / pool.kv_bytes_per_token) // pool.engine.block_tokens
@@ -247,6 +256,7 @@ def _clock(programs: Programs, options: Options) -> Records:
     state.concurrency = programs.concurrency or 0
     state.tools_max = state.tools_free = options.tools or 0
     state.preemptions_max = options.preemptions_max
+    state.on_loss = ON_LOSS.index(options.on_loss)
     state.run_steps_max = options.run_steps_max
     state.order_kind = FIRST_COME if options.first_come else ASK
     state.admit_kind = ASK if options.asks_admit else FIRST_COME
