@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from perdure.scheduling.policy_file import Chosen, choose_policy
 from perdure.silicon.price_rent import typed_rents
 from perdure.traces.programs import Programs, check_programs
 from perdure.traces.workload_text import parse_workload
+from perdure.twin.fault_text import parse_faults
 from perdure.twin.kernel_arrays import World
+from perdure.twin.pool import Pool
 from perdure.twin.report_figures import report_json, report_of
 from perdure.twin.run import DRAWS_MIN, Run, read_pools
 from perdure.twin.run import run as run_twin
@@ -24,6 +27,7 @@ from perdure.twin.run_json import run_json
 from perdure.twin.run_text import run_text
 from perdure.twin.simulate import Policies
 from perdure.twin.world import Options
+from perdure.twin.world_faults import ON_LOSS
 
 # What a stock vLLM can be told from outside: by whoever holds the queue before it.
 ENGINE = ("order", "place", "admit", "salt")
@@ -72,6 +76,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds until the router hears what an engine evicted; less than 0: it never hears (0.1)",
     )
     parser.add_argument(
+        "--fail",
+        action="append",
+        default=[],
+        metavar="KIND@TIME:..",
+        help="chip, node, replica, rail or slow, such as chip@600s:replica=3,for=300s (docs/simulate.md)",
+    )
+    parser.add_argument(
+        "--deploy",
+        action="append",
+        default=[],
+        metavar="@TIME,each=S",
+        help="restart all replicas one after the other, each once its calls have ended or drain=S is over",
+    )
+    parser.add_argument(
+        "--on-loss",
+        choices=ON_LOSS,
+        default="resume",
+        help="calls of a replica that broke go on with what was generated, begin anew, or end (resume)",
+    )
+    parser.add_argument(
         "--price", action="append", default=[], metavar="CHIP=LOW..HIGH", help="rent of a chip for an hour, $"
     )
     parser.add_argument(
@@ -113,7 +137,7 @@ def run(arguments: argparse.Namespace) -> int:
         programs,
         pools,
         policies,
-        _options(arguments, policies),
+        _options(arguments, policies, pools),
         draws=arguments.draws,
         threads=_threads(arguments.threads),
         clock=clock,
@@ -181,13 +205,15 @@ def _policies(arguments: argparse.Namespace) -> tuple[Policies, list[Chosen]]:
     return Policies(**{kind: by_kind[kind].function for kind in KINDS}), chosen
 
 
-def _options(arguments: argparse.Namespace, policies: Policies) -> Options:
+def _options(arguments: argparse.Namespace, policies: Policies, pools: Sequence[Pool]) -> Options:
     if arguments.tools is not None and arguments.tools < 1:
         raise BadRequest(f"--tools {arguments.tools}: at least one worker", param="tools")
     return Options(
         fair=arguments.fair,
         tools=arguments.tools,
         belief_lag_s=arguments.event_lag if arguments.event_lag >= 0 else None,
+        faults=parse_faults(arguments.fail, arguments.deploy, pools),
+        on_loss=arguments.on_loss,
         first_come=policies.first_come,
         asks_admit=policies.asks_admit,
         asks_retain=policies.asks_retain,

@@ -72,6 +72,18 @@ class Fabric:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rail:
+    """Parallel switches of some links: how much slower decoding is without one of them.
+
+    domain_chips  that they join; slowness: infinite where there is only one
+    """
+
+    links: str
+    domain_chips: int
+    slowness: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Costs:
     """What batches of one instance cost in one draw of the guesses.
 
@@ -108,7 +120,8 @@ class Pool:
     kv_tokens         that one replica holds; sequence_tokens: what a running call takes beside its context
     window_tokens     the most that one context may have
     prefill_replicas  of them, that only compute prompts for the others; 0: all do all
-    domain_chips      that the fastest links join, replica after replica
+    domain_chips      that the fastest links join, replica after replica; node_chips: in one server
+    rails             whose loss slows replicas down
     draws             costs in each draw; none where nothing is guessed
     busy_share        [sequences, context] and [tokens, context] how busy chips are, by powers of two
     """
@@ -135,6 +148,8 @@ class Pool:
     provenance: tuple[Provenance, ...] = ()
     prefill_replicas: int = 0
     domain_chips: int = 1
+    node_chips: int = 1
+    rails: tuple[Rail, ...] = ()
 
     @property
     def kv_blocks(self) -> int:

@@ -13,7 +13,7 @@ from perdure.models.memory import memory_of
 from perdure.silicon.price import Machine
 from perdure.silicon.ranges import DRAWS, over_draws
 from perdure.twin.deployment import Deployment
-from perdure.twin.fabric import domain_chips, fabric_of
+from perdure.twin.fabric import domain_chips, fabric_of, node_chips, rails_of
 from perdure.twin.kernel_records import BIN_MIXED, BIN_SEQUENCES, BIN_TOKENS
 from perdure.twin.pool import Costs, Engine, Fabric, Pool, Power, Provenance, Tier
 from perdure.units import bytes_text
@@ -92,6 +92,8 @@ def pool_of(
         provenance=_provenance(deployment),
         prefill_replicas=prefill_replicas,
         domain_chips=domain_chips(instance.hardware.mid.rack),
+        node_chips=node_chips(instance.hardware.mid.rack),
+        rails=rails_of(deployment, _usual(engine.draft_tokens)),
     )
 
 
@@ -107,7 +109,7 @@ def _costs(
     short_s, long_s = (table.seconds(_sums(deployment, tokens)) for tokens in (SHORT_PROMPT, LONG_PROMPT))
     slope, squared = _line(short_s / SHORT_PROMPT, long_s / LONG_PROMPT)
     drafts = table.limits.draft_tokens
-    decodes = Batch(decodes=(Decode(context_tokens=USUAL_CONTEXT, count=USUAL_DECODES, draft_tokens=drafts),))
+    decodes = _usual(drafts)
     step_s = table.seconds(deployment.instance.lowering.sums(decodes))
     chip, chips = machine.chip, deployment.chips
     idle_w = chip.idle_power_w or 0.0
@@ -121,6 +123,12 @@ def _costs(
         else None,
         fabric=fabric,
     )
+
+
+def _usual(draft_tokens: int) -> Batch:
+    """A batch of some decodes of a usual length."""
+    decode = Decode(context_tokens=USUAL_CONTEXT, count=USUAL_DECODES, draft_tokens=draft_tokens)
+    return Batch(decodes=(decode,))
 
 
 def _sums(deployment: Deployment, tokens: int):

@@ -6,6 +6,7 @@ package's own files. Arrays lie in one `.npy` file, the rest in JSON beside it.
 
 import hashlib
 import io
+import math
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from perdure.models.cost_compiled import CompiledTable
 from perdure.silicon.price_rent import Rent
 from perdure.silicon.ranges import Range
-from perdure.twin.pool import Costs, Engine, Fabric, Pool, Power, Provenance, Tier
+from perdure.twin.pool import Costs, Engine, Fabric, Pool, Power, Provenance, Rail, Tier
 
 POOLS_KEPT_MAX = 200
 FOLDERS = ("catalog", "silicon", "models", "twin")
@@ -37,7 +38,8 @@ class _CostsText(msgspec.Struct, frozen=True):
 
 class _PoolText(msgspec.Struct, frozen=True):
     names: tuple[str, str, str]
-    numbers: tuple[int, int, int, int, int, int, int, int]
+    numbers: tuple[int, int, int, int, int, int, int, int, int]
+    rails: list[tuple[str, int, float | None]]
     engine: tuple[int, int, int, float, int, float, bool]
     kv_bytes_per_token: float
     usd_per_chip_h: tuple[float, float, float] | None
@@ -101,7 +103,8 @@ def stored_pool(folder: Path, name: str) -> Pool | None:
         return words[start : start + size].view(kind).reshape(shape)
 
     model_name, model, hardware = text.names
-    chips, replicas, ranks, kv_tokens, sequence_tokens, window, prefills, domain_chips = text.numbers
+    chips, replicas, ranks, kv_tokens, sequence_tokens, window, *wiring = text.numbers
+    prefills, domain_chips, node_chips = wiring
     spans, busy, mixed = (get(place) for place in text.others)
     costs = [_costs(cost, get) for cost in text.costs]
     return Pool(
@@ -113,6 +116,8 @@ def stored_pool(folder: Path, name: str) -> Pool | None:
         ranks=ranks,
         prefill_replicas=prefills,
         domain_chips=domain_chips,
+        node_chips=node_chips,
+        rails=tuple(_rail(*rail) for rail in text.rails),
         engine=_engine(text.engine),
         spans=spans,
         kv_tokens=kv_tokens,
@@ -166,6 +171,10 @@ def _costs(text: _CostsText, get: Callable[[Place], np.ndarray]) -> Costs:
     )
 
 
+def _rail(links: str, domain_chips: int, slowness: float | None) -> Rail:
+    return Rail(links=links, domain_chips=domain_chips, slowness=math.inf if slowness is None else slowness)
+
+
 def _fabric(near_bytes_per_s: float, near_s: float, far_bytes_per_s: float, far_s: float) -> Fabric:
     return Fabric(
         near_bytes_per_s=near_bytes_per_s, near_s=near_s, far_bytes_per_s=far_bytes_per_s, far_s=far_s
@@ -202,7 +211,12 @@ def _pool_text(pool: Pool, costs: list[_CostsText], others: list[Place]) -> _Poo
             pool.window_tokens,
             pool.prefill_replicas,
             pool.domain_chips,
+            pool.node_chips,
         ),
+        rails=[
+            (rail.links, rail.domain_chips, None if rail.slowness == math.inf else rail.slowness)
+            for rail in pool.rails
+        ],
         engine=(
             engine.sequences_max,
             engine.batch_tokens_max,

@@ -16,6 +16,22 @@ SECONDS_PER_HOUR = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Failures:
+    """What faults and restarts did to a run; None of a run in which there were none.
+
+    availability     of replicas: part of the time that they were there, all together
+    rerouted         calls that were sent anew because their replica broke or was emptied
+    lost_kv_tokens   of contexts that running calls had on replicas that broke
+    extra            by figure, how much more it came to than without faults; {} where that was not run
+    """
+
+    availability: float
+    rerouted: int
+    lost_kv_tokens: int
+    extra: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """One run, or the mid draw of several; `ranges` by the names of `figures_of`, of those that differ.
 
@@ -52,6 +68,7 @@ class Result:
     energy_j: float | None
     money_usd: float | None
     busy_share: float
+    failures: Failures | None
     provenance: tuple[Provenance, ...]
     ranges: Mapping[str, tuple[float, float]]
 
@@ -103,6 +120,7 @@ def result_of(
         energy_j=_energy_j(world, pools, costs, simulated_s),
         money_usd=_money_usd(pools, rents, simulated_s),
         busy_share=busy_s / (simulated_s * len(world.replicas)) if simulated_s else 0.0,
+        failures=_failures(world, simulated_s),
         provenance=tuple(dict.fromkeys(one for pool in pools for one in pool.provenance)),
         ranges={},
     )
@@ -137,6 +155,32 @@ def figures_of(result: Result) -> dict[str, float]:
         if value is not None:
             figures[name] = float(value)
     return figures
+
+
+def with_extra(result: Result, without: Result) -> Result:
+    """`result` with how much more its times came to than in the same run without faults."""
+    assert result.failures is not None
+    mine, theirs = figures_of(result), figures_of(without)
+    extra = {
+        name: mine[name] - theirs[name]
+        for name in sorted(mine.keys() & theirs.keys())
+        if name.split(".")[0].endswith("_s")
+    }
+    return replace(result, failures=replace(result.failures, extra=extra))
+
+
+def _failures(world: World, simulated_s: float) -> Failures | None:
+    clock, replicas = world.clock[0], world.replicas
+    if clock.faults == 0:
+        return None
+    open_s = np.where(replicas.broken > 0, simulated_s - replicas.down_at_s, 0.0)
+    down_s = float((replicas.down_s + open_s).sum())
+    return Failures(
+        availability=1.0 - down_s / (simulated_s * len(replicas)) if simulated_s else 1.0,
+        rerouted=int((world.turns.rerouted > 0).sum()),
+        lost_kv_tokens=int(clock.lost_tokens),
+        extra={},
+    )
 
 
 def with_ranges(mid: Result, drawn: Sequence[Result]) -> Result:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import cast
@@ -16,7 +16,7 @@ from perdure.traces.programs import Programs
 from perdure.twin.kernel_arrays import World
 from perdure.twin.pool import Costs, Pool
 from perdure.twin.pool_store import digest, store_pool, stored_pool
-from perdure.twin.result import Result, result_of, with_ranges
+from perdure.twin.result import Result, result_of, with_extra, with_ranges
 from perdure.twin.simulate import Policies, run_world
 from perdure.twin.world import Layout, Options, lay_out, make_world
 
@@ -77,7 +77,11 @@ def run(
     begun_s = clock.monotonic_s()
     run_world(world, functions, on_progress=on_progress)
     kernel_s = clock.monotonic_s() - begun_s
-    result = result_of(world, pools, mids, [_rent(pool.usd_per_chip_h, None) for pool in pools])
+    mid_rents = [_rent(pool.usd_per_chip_h, None) for pool in pools]
+    result = result_of(world, pools, mids, mid_rents)
+    if options.faults:
+        unharmed = run_world(make_world(layout, replace(options, faults=()), mids), functions)
+        result = with_extra(result, result_of(unharmed, pools, mids, mid_rents))
     guessed = any(pool.draws for pool in pools)
     numbers = range(draws) if guessed or _rents_differ(pools) else range(0)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from perdure.twin.result import Result
+from perdure.twin.result import Failures, Result
 from perdure.twin.run import Run
 
 
@@ -40,8 +40,20 @@ def result_json(result: Result, facts: Mapping[str, Any]) -> dict[str, Any]:
         "busy_share": result.busy_share,
         "energy_j": result.energy_j,
         "money_usd": result.money_usd,
+        "failures": _failures(result.failures),
         "ranges": {name: {"low": low, "high": high} for name, (low, high) in result.ranges.items()},
         "provenance": [
             {"what": one.what, "status": one.status, "source": one.source} for one in result.provenance
         ],
+    }
+
+
+def _failures(failures: Failures | None) -> dict[str, Any] | None:
+    if failures is None:
+        return None
+    return {
+        "availability": failures.availability,
+        "rerouted_calls": failures.rerouted,
+        "lost_kv_tokens": failures.lost_kv_tokens,
+        "extra": dict(failures.extra),
     }

@@ -14,6 +14,7 @@ from perdure.twin.run_words import (
     duration,
     endings_text,
     energy_text,
+    failures_text,
     guesses_text,
     money_text,
     policies_text,
@@ -36,6 +37,7 @@ def run_text(run: Run, facts: Mapping[str, Any]) -> str:
         [_filled(endings)],
         [*_times(result)],
         [*_rows(run)],
+        [_filled(failures_text(result.failures))] if result.failures else [],
         [_filled(guesses)] if (guesses := guesses_text(result, facts)) else [],
         [f"simulated in {facts['wall_s']:.2f} s, of which the kernel took {facts['kernel_s']:.3f} s"],
     ]

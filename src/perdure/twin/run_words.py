@@ -6,7 +6,7 @@ from typing import Any
 from perdure.silicon.ranges import TAIL
 from perdure.twin.pool import Provenance
 from perdure.twin.report_endings import Endings
-from perdure.twin.result import Result
+from perdure.twin.result import Failures, Result
 from perdure.units import seconds_text
 
 TIMES = (
@@ -122,3 +122,20 @@ def _plain(what: str) -> str:
         return what
     words = name.removesuffix("_bytes_per_s").removesuffix("_flop_per_s").removesuffix("_s")
     return f"{owner.partition('/')[2]} {words.replace('_dense', ' compute').replace('_', ' ')}"
+
+
+def failures_text(failures: Failures) -> str:
+    """What faults and restarts did."""
+    told = (
+        f"Faults: replicas were there {failures.availability:.2%} of the time; {failures.rerouted:,} calls "
+        f"were sent anew, and {failures.lost_kv_tokens:,} tokens of running calls' KV were lost."
+    )
+    more = [
+        f"{title} {extra:+.3g} s"
+        for name, title in (
+            ("jct_s.mean", "job completion (mean)"),
+            ("ttft_s.p95", "time to first token (p95)"),
+        )
+        if (extra := failures.extra.get(name)) is not None
+    ]
+    return f"{told} Against the same run without them: {', '.join(more)}." if more else told
