@@ -26,6 +26,7 @@ from perdure.twin.run import run as run_twin
 from perdure.twin.run_json import run_json
 from perdure.twin.run_text import run_text
 from perdure.twin.simulate import Policies
+from perdure.twin.tenant_text import parse_priorities, parse_quotas
 from perdure.twin.world import Options
 from perdure.twin.world_faults import ON_LOSS
 
@@ -67,6 +68,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="allow policies that need more than a stock vLLM can do, and mark the result",
     )
     parser.add_argument("--fair", action="store_true", help="the tenant that had least goes first")
+    parser.add_argument(
+        "--quota", action="append", default=[], metavar="TENANT=N", help="calls it may have under way at once"
+    )
+    parser.add_argument(
+        "--priority",
+        action="append",
+        default=[],
+        metavar="TENANT=N",
+        help="higher is more urgent, for --order priority and for who gives way when KV is short",
+    )
     parser.add_argument("--tools", type=int, metavar="N", help="workers for tools (default: no limit)")
     parser.add_argument(
         "--event-lag",
@@ -137,7 +148,7 @@ def run(arguments: argparse.Namespace) -> int:
         programs,
         pools,
         policies,
-        _options(arguments, policies, pools),
+        _options(arguments, policies, pools, programs),
         draws=arguments.draws,
         threads=_threads(arguments.threads),
         clock=clock,
@@ -205,12 +216,16 @@ def _policies(arguments: argparse.Namespace) -> tuple[Policies, list[Chosen]]:
     return Policies(**{kind: by_kind[kind].function for kind in KINDS}), chosen
 
 
-def _options(arguments: argparse.Namespace, policies: Policies, pools: Sequence[Pool]) -> Options:
+def _options(
+    arguments: argparse.Namespace, policies: Policies, pools: Sequence[Pool], programs: Programs
+) -> Options:
     if arguments.tools is not None and arguments.tools < 1:
         raise BadRequest(f"--tools {arguments.tools}: at least one worker", param="tools")
     return Options(
         fair=arguments.fair,
         tools=arguments.tools,
+        quotas=parse_quotas(arguments.quota, programs.tenants),
+        priorities=parse_priorities(arguments.priority, programs.tenants),
         belief_lag_s=arguments.event_lag if arguments.event_lag >= 0 else None,
         faults=parse_faults(arguments.fail, arguments.deploy, pools),
         on_loss=arguments.on_loss,

@@ -29,7 +29,7 @@ COUNTS = {
 }
 SWITCHES = {"on": True, "off": False}
 TIERS = ("host", "pooled", "ssd", "remote")
-EXTRA = ("name", *COUNTS, "accept", "prefill_cache", *TIERS)
+EXTRA = ("name", *COUNTS, "accept", "prefill_cache", "preempt", *TIERS)
 SHARED_TIERS = ("pooled", "remote")
 LATENCY_S = {"host": 20e-6, "pooled": 10e-6, "ssd": 200e-6, "remote": 2e-3}
 
@@ -138,7 +138,17 @@ def _engine(deployment: Deployment, extra: Mapping[str, str]) -> Engine:
         draft_tokens=drafts,
         accept=_share("accept", extra["accept"]) if drafts else 0.0,
         prefill_cache=_switch(extra),
+        swaps=_swaps(extra),
     )
+
+
+def _swaps(extra: Mapping[str, str]) -> bool:
+    text = extra.get("preempt", "recompute")
+    if text not in ("recompute", "swap"):
+        raise BadRequest(f"preempt={text}: write recompute or swap", param="on")
+    if text == "swap" and not any(name in extra for name in TIERS):
+        raise BadRequest("preempt=swap needs somewhere to swap to; write host=SIZE too", param="on")
+    return text == "swap"
 
 
 def _share(key: str, text: str) -> float:

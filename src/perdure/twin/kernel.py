@@ -10,7 +10,7 @@ import numpy as np
 
 from perdure.compiling import DEBUG, compiled, inner
 from perdure.scheduling.facts import Admit, Order, Place, Retain
-from perdure.twin.kernel_admit import admit_outside, ask_again, enters, go, wait_outside
+from perdure.twin.kernel_admit import admit_outside, ask_again, enters, go, go_on, wait_outside
 from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_batch import turn_replica
 from perdure.twin.kernel_check import check_world
@@ -18,7 +18,18 @@ from perdure.twin.kernel_engine import end_steps, run_within, set_due
 from perdure.twin.kernel_faults import handle_fault
 from perdure.twin.kernel_gap import drop_superseded, end_tool, fail_session, learn_gap, start_gap
 from perdure.twin.kernel_heap import pop_event
-from perdure.twin.kernel_records import ADMIT, AGAIN, ASK, CALL, IDLE, NO_ROOM, RUNNING, TOO_LONG, TOOL_ENDED
+from perdure.twin.kernel_records import (
+    ADMIT,
+    AGAIN,
+    ASK,
+    CALL,
+    IDLE,
+    NO_ROOM,
+    QUOTA,
+    RUNNING,
+    TOO_LONG,
+    TOOL_ENDED,
+)
 
 
 @compiled
@@ -75,6 +86,8 @@ def handle(w: World, kind: int, who: int, place: Place, admit: Admit, retain: Re
         admit_outside(w, who, place, admit)
     elif kind == AGAIN:
         ask_again(w, who, place, admit)
+    elif kind == QUOTA:
+        go_on(w, who, place)
     else:
         handle_fault(w, kind, who, place)
 

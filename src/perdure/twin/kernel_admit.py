@@ -9,6 +9,7 @@ from perdure.twin.kernel_gap import count_context, fail_session, tell_later
 from perdure.twin.kernel_handover import send
 from perdure.twin.kernel_records import ADMIT, AGAIN, OUTSIDE, REFUSED
 from perdure.twin.kernel_route import expected_output, rejoin
+from perdure.twin.kernel_tenants import must_wait, next_within_quota
 
 AGAIN_S = 60.0  # between two times that those outside are asked about, though no program has ended
 # Where no program is active, nothing but time can change an answer: after so long a wait it is taken as no.
@@ -127,7 +128,23 @@ def ask_again(w: World, pool_number: int, place: Place, admit: Admit) -> None:
 
 @inner
 def go(w: World, number: int, place: Place) -> None:
-    """Send a call to the replica that the policy names."""
+    """Send a call to the replica that the policy names, if its tenant may have one more under way."""
+    if not (w.clock[0].quotas and must_wait(w, number)):
+        start(w, number, place)
+
+
+@inner
+def go_on(w: World, tenant: int, place: Place) -> None:
+    """A tenant's call has ended: those that waited for that go, as many as may."""
+    here = next_within_quota(w, tenant)
+    while here != 0:
+        start(w, here - 1, place)
+        here = next_within_quota(w, tenant)
+
+
+@inner
+def start(w: World, number: int, place: Place) -> None:
+    """Count a call as under way, and send it."""
     session = w.sessions[number]
     program = w.programs[session.program]
     count_context(w, number, w.turns[session.turn].prompt)

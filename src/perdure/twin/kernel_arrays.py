@@ -18,6 +18,7 @@ from perdure.twin.kernel_records import (
     SEGMENT,
     SESSION,
     SLOT,
+    TENANT,
     TOLD,
     TURN,
 )
@@ -47,6 +48,7 @@ FIELDS: dict[str, tuple[Any, int]] = {
     "due_s": (np.float64, 1),
     "events": (EVENT, 1),
     "faults": (FAULT, 1),
+    "tenants": (TENANT, 1),
     "beliefs": (np.int32, 2),
     "path": (np.int64, 1),
     "believed": (np.int64, 1),

@@ -65,7 +65,7 @@ from perdure.twin.kernel_slots import (
     stop_decoding_early,
     take_slot,
 )
-from perdure.twin.kernel_tiers import arrived_s, held_anywhere, note_loads, touch_tiers
+from perdure.twin.kernel_tiers import arrived_s, held_anywhere, note_loads, swap_out, touch_tiers
 
 
 @inner
@@ -275,6 +275,8 @@ def preempt(w: World, replica: int, number: int) -> None:
             turn.stalled_s -= rep.now_s
         remove_prompt(w, replica, number)
     give_up_slot(w, replica, number, held)
+    if w.pools[rep.pool].swaps:
+        swap_out(w, turn.leaf, rep.holder, rep.now_s)
     rep.preemptions += 1
     turn.preempted += 1
     session.preempted += 1
@@ -327,7 +329,8 @@ def admit_one(w: World, replica: int, number: int, left: int) -> int:
     loaded, load_s = held, 0.0
     if holder.below != 0:
         loaded, load_s = held_anywhere(w, w.path, length, rep.holder, limit, block_tokens)
-        if loaded > held and not restore_saves(w, rep.pool, held, loaded, load_s):
+        swapped = session.preempted > 0 and w.pools[rep.pool].swaps
+        if loaded > held and not (swapped or restore_saves(w, rep.pool, held, loaded, load_s)):
             loaded = held
     arrives_s = max(rep.now_s, arrived_s(w, w.path, length, rep.holder, held))
     loads = loaded > held or arrives_s > rep.now_s

@@ -78,6 +78,8 @@ def check_conservation(w: World) -> None:
     while tool != 0:
         coming += 1
         tool = w.sessions[tool - 1].next_waiting
+    for tenant in range(len(w.tenants)):
+        outside += w.tenants[tenant].waiting
     assert doing[QUEUED] == waiting
     assert doing[LOADING] + doing[PREFILLING] + doing[DECODING] == running
     assert doing[OUTSIDE] == outside

@@ -18,7 +18,7 @@ ASLEEP, GAP, AWAITING, OUTSIDE, QUEUED, LOADING, PREFILLING, DECODING, OVER = ra
 IDLE, FORMING, RUNNING, DOWN = range(4)
 
 # Kinds of events.
-CALL, TOOL_ENDED, ADMIT, AGAIN, BREAK, NOTICE, MEND, DRAIN = range(8)
+CALL, TOOL_ENDED, ADMIT, AGAIN, QUOTA, BREAK, NOTICE, MEND, DRAIN = range(9)
 
 # What becomes of a running call whose replica broke.
 RESUME, RESTART, END = range(3)
@@ -100,6 +100,7 @@ POOL = np.dtype(
         ("near_s", np.float64),
         ("far_bytes_per_s", np.float64),  # of another domain
         ("far_s", np.float64),
+        ("swaps", np.bool_),  # whether preempted calls go to the tier below at once, and come back from there
         ("spans", np.int64),
         ("ranks", np.int64),
         ("prefill_s_per_token", np.float64),  # of a short prompt, and what each token squared adds
@@ -334,6 +335,8 @@ CLOCK = np.dtype(
         ("belief_events", np.bool_),
         ("finished_turns", np.int64),
         ("faults", np.int64),
+        ("quotas", np.bool_),  # whether any tenant has one
+        ("priorities", np.bool_),  # whether tenants differ in it
         ("on_loss", np.int64),
         ("lost_tokens", np.int64),  # of KV that running calls had on replicas that broke
         ("samples", np.int64),
@@ -365,6 +368,18 @@ TOLD = np.dtype(
     [("time_s", np.float64), ("segment", np.int64), ("replica", np.int64), ("end", np.int64)], align=True
 )
 
+
+# What a tenant may have under way (0: no limit), and who waits for that: sessions + 1.
+TENANT = np.dtype(
+    [
+        ("limit", np.int64),
+        ("under_way", np.int64),
+        ("waiting", np.int64),
+        ("first_waiting", np.int64),
+        ("last_waiting", np.int64),
+    ],
+    align=True,
+)
 
 # What befalls replicas, from the first to the one before the last.
 FAULT = np.dtype(

@@ -10,6 +10,7 @@ from perdure.twin.kernel_arrays import World
 from perdure.twin.kernel_cache import read_path
 from perdure.twin.kernel_engine import cut_run, set_due
 from perdure.twin.kernel_records import FIRST_COME, FORMING, IDLE, QUEUED, RUNNING
+from perdure.twin.kernel_tenants import call_ended
 
 weighted_service, rejoined = inner(fair.weighted_service), inner(fair.rejoined)
 
@@ -191,6 +192,8 @@ def forget_sent(w: World, replica: int, number: int) -> None:
         program.calls -= 1
     if w.clock[0].fair:
         w.calls[program.tenant] -= 1
+    if w.clock[0].quotas:
+        call_ended(w, program.tenant)
 
 
 @inner

@@ -166,13 +166,17 @@ def room_for(w: World, replica: int, blocks: int) -> bool:
 
 @inner
 def newest_slot(w: World, replica: int) -> int:
-    """The slot that was admitted last, of those that compute."""
+    """The slot that gives way: of the lowest priority, the one admitted last, of those that compute."""
     rep = w.replicas[replica]
-    newest, found = 0, -1
+    newest, found, least = 0, -1, 0
     for slot in range(rep.sequences_max):
         here = w.slots[replica, slot]
-        if here.taken and not here.loads and here.admitted > found:
-            newest, found = slot, here.admitted
+        if here.taken and not here.loads:
+            urgency = 0
+            if w.clock[0].priorities:
+                urgency = w.programs[w.sessions[here.session].program].priority
+            if found < 0 or urgency < least or (urgency == least and here.admitted > found):
+                newest, found, least = slot, here.admitted, urgency
     return newest
 
 

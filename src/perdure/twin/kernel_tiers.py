@@ -237,6 +237,20 @@ def short_below(w: World, node: int, tier: int) -> int:
 
 
 @inner
+def swap_out(w: World, leaf: int, holder: int, now_s: float) -> None:
+    """Let what nobody uses of a chain go to the tier below at once, its end first."""
+    segment = leaf
+    while segment != 0:
+        node = node_at(w, segment, holder)
+        if node != 0:
+            if w.nodes[node].uses > 0:
+                break
+            free_tiers(w, node, now_s)
+            let_go(w, node, node_blocks(w, node, w.holders[holder].block_tokens), now_s)
+        segment = w.segments[segment].parent
+
+
+@inner
 def make_room(
     w: World,
     holder: int,

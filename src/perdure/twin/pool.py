@@ -33,6 +33,8 @@ class Engine:
     step_s            what calibration adds to every step beyond the cost model's own software time
     draft_tokens      guessed for every decode and checked in one step; accept: how likely one is right that
                       follows right ones
+    swaps             whether a preempted call's KV goes to the tier below at once and comes back from there;
+                      otherwise what is evicted of it meanwhile is computed again
     prefill_cache     whether replicas that compute prompts for others find prefixes that they computed before
     """
 
@@ -43,6 +45,7 @@ class Engine:
     draft_tokens: int = 0
     accept: float = 0.0
     prefill_cache: bool = True
+    swaps: bool = False
 
     @property
     def step_tokens(self) -> float:

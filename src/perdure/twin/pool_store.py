@@ -40,7 +40,7 @@ class _PoolText(msgspec.Struct, frozen=True):
     names: tuple[str, str, str]
     numbers: tuple[int, int, int, int, int, int, int, int, int]
     rails: list[tuple[str, int, float | None]]
-    engine: tuple[int, int, int, float, int, float, bool]
+    engine: tuple[int, int, int, float, int, float, bool, bool]
     kv_bytes_per_token: float
     usd_per_chip_h: tuple[float, float, float] | None
     usd_per_j: tuple[float, float, float] | None
@@ -185,8 +185,8 @@ def _fabric_ends(fabric: Fabric) -> tuple[float, float, float, float]:
     return fabric.near_bytes_per_s, fabric.near_s, fabric.far_bytes_per_s, fabric.far_s
 
 
-def _engine(text: tuple[int, int, int, float, int, float, bool]) -> Engine:
-    sequences, tokens, block, step_s, drafts, accept, prefill_cache = text
+def _engine(text: tuple[int, int, int, float, int, float, bool, bool]) -> Engine:
+    sequences, tokens, block, step_s, drafts, accept, prefill_cache, swaps = text
     return Engine(
         sequences_max=sequences,
         batch_tokens_max=tokens,
@@ -195,6 +195,7 @@ def _engine(text: tuple[int, int, int, float, int, float, bool]) -> Engine:
         draft_tokens=drafts,
         accept=accept,
         prefill_cache=prefill_cache,
+        swaps=swaps,
     )
 
 
@@ -225,6 +226,7 @@ def _pool_text(pool: Pool, costs: list[_CostsText], others: list[Place]) -> _Poo
             engine.draft_tokens,
             engine.accept,
             engine.prefill_cache,
+            engine.swaps,
         ),
         kv_bytes_per_token=pool.kv_bytes_per_token,
         usd_per_chip_h=_ends(pool.usd_per_chip_h),

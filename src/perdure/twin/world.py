@@ -30,6 +30,7 @@ from perdure.twin.kernel_records import (
     SAMPLES_MAX,
     SESSION,
     SLOT,
+    TENANT,
     TIERS_MAX,
     TOLD,
     TURN,
@@ -50,6 +51,8 @@ class Options:
     """What a run may be told beyond workload, pools and policies.
 
     fair             whether the tenant that had least goes first, before any order; `weights` [tenant]
+    quotas           [tenant] calls that it may have under way; None for as many as it likes; () for all so
+    priorities       [tenant] higher is more urgent, for orders that ask, and for who gives way; () for 0
     tools            workers for tools; None for as many as are wanted
     preemptions_max  of one call, after which it ends
     run_steps_max    decode steps that are jumped over in one go
@@ -61,6 +64,8 @@ class Options:
 
     fair: bool = False
     weights: tuple[float, ...] = ()
+    quotas: tuple[int | None, ...] = ()
+    priorities: tuple[int, ...] = ()
     tools: int | None = None
     preemptions_max: int = 16
     run_steps_max: int = 1 << 40
@@ -110,11 +115,11 @@ def make_world(layout: Layout, options: Options, costs: Sequence[Costs]) -> Worl
     count = len(replicas)
     leaves = 1 << max(1, math.ceil(math.log2(count + 1)))
     # Each session and each pool has one under way; the end of a program, or its being set aside, one more.
-    events = 2 * len(programs.program) + len(programs.arrival_s) + len(pools) + 16
+    events = 3 * len(programs.program) + len(programs.arrival_s) + len(pools) + 16
     segments = len(layout.segments.segments)
     world = World(
         clock=_clock(programs, options),
-        programs=_program_records(layout),
+        programs=_program_records(layout, options),
         starts=np.argsort(programs.arrival_s, kind="stable").astype(np.int64),
         sessions=_session_records(layout),
         turns=_turn_records(layout),
@@ -137,6 +142,7 @@ def make_world(layout: Layout, options: Options, costs: Sequence[Costs]) -> Worl
         due_s=np.full(count + 1, np.inf),
         events=records(events + 4 * len(options.faults), EVENT),
         faults=fault_records(options.faults),
+        tenants=_tenant_records(programs, options),
         beliefs=np.zeros((segments, count), np.int32),
         path=np.zeros(int(layout.segments.segments.depth.max()) + 1, np.int64),
         believed=np.zeros(count, np.int64),
@@ -231,6 +237,13 @@ def _nodes(holders: Records, segments: int, pools: Sequence[Pool], layout: Layou
     return needed
 
 
+def _tenant_records(programs: Programs, options: Options) -> Records:
+    made = records(len(programs.tenants), TENANT)
+    if options.quotas:
+        made.limit = [quota or 0 for quota in options.quotas]
+    return made
+
+
 def _weights(programs: Programs, options: Options) -> Floats:
     weights = np.array(options.weights or [1.0] * len(programs.tenants))
     if len(weights) != len(programs.tenants) or not (weights > 0).all():
@@ -262,16 +275,20 @@ def _clock(programs: Programs, options: Options) -> Records:
     state.admit_kind = ASK if options.asks_admit else FIRST_COME
     state.retain_kind = ASK if options.asks_retain else FIRST_COME
     state.fair = options.fair
+    state.quotas = any(quota is not None for quota in options.quotas)
+    state.priorities = len(set(options.priorities)) > 1
     state.belief_events = options.belief_lag_s is not None
     state.belief_lag_s = options.belief_lag_s or 0.0
     state.sample_every_s = FIRST_SAMPLE_S
     return clock
 
 
-def _program_records(layout: Layout) -> Records:
+def _program_records(layout: Layout, options: Options) -> Records:
     programs = layout.programs
     made = records(len(programs.arrival_s), PROGRAM)
     made.arrival_s, made.tenant = programs.arrival_s, programs.tenant
+    if options.priorities:
+        made.priority = np.array(options.priorities)[programs.tenant]
     numbers = np.arange(len(made))
     made.first_session = np.searchsorted(programs.program, numbers)
     made.last_session = np.searchsorted(programs.program, numbers, side="right")
@@ -334,7 +351,7 @@ def _pool_records(pools: Sequence[Pool], costs: Sequence[Costs]) -> Records:
     for here, pool, cost in zip(made, pools, costs, strict=True):
         here.first_replica, here.replicas = first, pool.replicas
         here.block_tokens, here.window_tokens = pool.engine.block_tokens, pool.window_tokens
-        here.prefill_replicas = pool.prefill_replicas
+        here.prefill_replicas, here.swaps = pool.prefill_replicas, pool.engine.swaps
         here.near_bytes_per_s = here.far_bytes_per_s = np.inf
         if cost.fabric is not None:
             here.near_bytes_per_s, here.near_s = cost.fabric.near_bytes_per_s, cost.fabric.near_s
