@@ -1,4 +1,4 @@
-"""A pool whose every cost can be reckoned on paper, and what must hold of a world that has come to its end."""
+"""A pool whose every cost can be reckoned on paper, and what must hold of a world at its end."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -91,7 +91,7 @@ def all_faults(draw: st.DrawFn, replicas: int) -> tuple[Fault, ...]:
 def test_what_breaks_loses_no_call_and_no_block(
     programs: Programs, small: Small, draw: st.DataObject
 ) -> None:
-    """Law: calls of broken replicas end elsewhere, later or by name; what is held nowhere is counted nowhere."""
+    """Law: calls of broken replicas end elsewhere, later or by name; what nobody holds is not counted."""
     faults = draw.draw(all_faults(small.prefills + small.decodes))
     on_loss = draw.draw(st.sampled_from(["resume", "restart", "end"]))
     world = simulated(programs, small.pool, options=Options(faults=faults, on_loss=on_loss))

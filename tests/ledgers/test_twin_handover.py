@@ -64,7 +64,7 @@ def test_the_kv_stays_where_it_was_computed_until_it_is_elsewhere() -> None:
 
 
 def test_the_next_turn_moves_what_the_other_does_not_hold() -> None:
-    """Decoding holds whole blocks of 1,010 tokens, prefilling those of 1,000: so much is moved and computed."""
+    """One holds whole blocks of 1,010 tokens, the other of 1,000: so much is moved, and computed."""
     world = simulated(conversation((1000, 11), (100, 2)), paper_pool(replicas=2, prefill_replicas=1))
     prompt, whole = 1111, BLOCK_TOKENS
     assert world.turns[1].moved == prompt - 1010 // whole * whole
@@ -92,7 +92,7 @@ def test_an_answer_of_one_token_is_not_moved() -> None:
 
 
 def test_links_are_those_of_the_rack() -> None:
-    """NVLink of an H200 carries 450 GB/s each way (a third less loaded or not): near; InfiniBand 50 GB/s: far."""
+    """NVLink of an H200 carries 450 GB/s each way, near; InfiniBand 50 GB/s, far; of two chips twice that."""
     near = make_pool("h200x8/llama-3.1-8b:tp=2,prefill=1,decode=3", {}).mid.fabric
     assert near is not None
     assert near.near_bytes_per_s == pytest.approx(2 * 450e9)
