@@ -16,8 +16,9 @@ from perdure.twin.kernel_batch import turn_replica
 from perdure.twin.kernel_check import check_world
 from perdure.twin.kernel_engine import end_steps, run_within, set_due
 from perdure.twin.kernel_faults import handle_fault
-from perdure.twin.kernel_gap import drop_superseded, end_tool, fail_session, learn_gap, start_gap
+from perdure.twin.kernel_gap import drop_superseded, end_tool, fail_session, start_gap
 from perdure.twin.kernel_heap import pop_event
+from perdure.twin.kernel_learned import learn_gap
 from perdure.twin.kernel_records import (
     ADMIT,
     AGAIN,

@@ -8,7 +8,6 @@ from perdure.models.cost_compiled import CompiledTable
 from perdure.twin.kernel_heap import ENDING, EVENT
 from perdure.twin.kernel_records import (
     CLOCK,
-    FAULT,
     HOLDER,
     NODE,
     POOL,
@@ -18,10 +17,10 @@ from perdure.twin.kernel_records import (
     SEGMENT,
     SESSION,
     SLOT,
-    TENANT,
     TOLD,
     TURN,
 )
+from perdure.twin.kernel_records_beside import FAULT, TENANT
 
 FIELDS: dict[str, tuple[Any, int]] = {
     "clock": (CLOCK, 1),

@@ -30,12 +30,12 @@ from perdure.twin.kernel_records import (
     SAMPLES_MAX,
     SESSION,
     SLOT,
-    TENANT,
     TIERS_MAX,
     TOLD,
     TURN,
     records,
 )
+from perdure.twin.kernel_records_beside import TENANT
 from perdure.twin.kernel_segments import Segments, segments_of, shares_prefix
 from perdure.twin.pool import Costs, Pool
 from perdure.twin.world_faults import ON_LOSS, fault_records, put_faults

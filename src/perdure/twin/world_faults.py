@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from perdure.compiling import Records
 from perdure.twin.fault import Fault
 from perdure.twin.kernel_arrays import World
-from perdure.twin.kernel_records import BREAK, DRAIN, FAULT, records
+from perdure.twin.kernel_records import BREAK, DRAIN, records
+from perdure.twin.kernel_records_beside import FAULT
 
 ON_LOSS = ("resume", "restart", "end")  # by the kernel's numbers
 
