@@ -6,15 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.paper_pool import BLOCK_TOKENS, check_ended, paper_pool, simulated
+from tests.workloads import workloads
 
 from perdure.traces.programs import Programs
 from perdure.twin.fault import Fault
 from perdure.twin.kernel_records import DONE, OPEN, REPLICA_LOST
 from perdure.twin.pool import Engine, Pool
 from perdure.twin.world import Options
-
-from ..paper_pool import BLOCK_TOKENS, check_ended, paper_pool, simulated
-from ..workloads import workloads
 
 
 class Small(NamedTuple):

@@ -1,11 +1,10 @@
 """Speculative decoding checked on paper: what a step costs, and how many tokens it makes."""
 
 import pytest
+from tests.paper_pool import BLOCK_TOKENS, STEP_S, TOKEN_S, calls, check_ended, paper_pool, simulated
 
 from perdure.twin.pool import Engine, Pool
 from perdure.twin.pool_make import make_pool
-
-from ..paper_pool import BLOCK_TOKENS, STEP_S, TOKEN_S, calls, check_ended, paper_pool, simulated
 
 
 def drafting(drafts: int, accept: float) -> Pool:

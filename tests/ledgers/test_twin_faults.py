@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from tests.paper_pool import STEP_S, TOKEN_S, calls, check_ended, conversation, paper_pool, simulated
 
 from perdure.errors import BadRequest
 from perdure.twin.fault import Fault
@@ -10,8 +11,6 @@ from perdure.twin.fault_text import parse_faults
 from perdure.twin.kernel_records import OUTCOMES
 from perdure.twin.pool_make import make_pool
 from perdure.twin.world import Options
-
-from ..paper_pool import STEP_S, TOKEN_S, calls, check_ended, conversation, paper_pool, simulated
 
 DECODE_S = STEP_S + TOKEN_S
 FIRST_S = STEP_S + 1000 * TOKEN_S

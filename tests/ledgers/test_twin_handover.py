@@ -1,14 +1,7 @@
 """A prompt computed on one replica and decoded on another, checked on paper."""
 
 import pytest
-
-from perdure.catalog.load import load_catalog
-from perdure.errors import BadRequest
-from perdure.twin.fleet_text import parse_pool
-from perdure.twin.pool import Engine
-from perdure.twin.pool_make import make_pool
-
-from ..paper_pool import (
+from tests.paper_pool import (
     BLOCK_TOKENS,
     KV_BYTES,
     LINK_BYTES_PER_S,
@@ -21,6 +14,12 @@ from ..paper_pool import (
     paper_pool,
     simulated,
 )
+
+from perdure.catalog.load import load_catalog
+from perdure.errors import BadRequest
+from perdure.twin.fleet_text import parse_pool
+from perdure.twin.pool import Engine
+from perdure.twin.pool_make import make_pool
 
 MOVE_S = KV_BYTES / LINK_BYTES_PER_S  # of a token
 
