@@ -115,5 +115,5 @@ def test_decisions_of_plain_functions_replay_compiled(plain: tuple[list[str], Pa
     assert again.differing == 0
     assert {decision.kind for decision in made} == set(KINDS)
     assert all({decision.choice for decision in made if decision.kind == kind} != {0} for kind in KINDS)
-    other = {**functions, ("order", "plas"): compile_policy("order", NAMES["order"]["srpt"])}
-    assert replay(made, other).differing > 0
+    functions["order", "plas"] = compile_policy("order", NAMES["order"]["srpt"])
+    assert replay(made, functions).differing > 0

@@ -28,11 +28,10 @@ def working_set(program: Entering) -> int:
     set aside. Counting a shared prefix once for each program would hold programs back for nothing (ai-dynamo
     #15105). A program alone is always let in, and so is one that waited for long.
     """
-    if program.active:
-        room_tokens = OVERFULL_SHARE * program.capacity_tokens
-        return 1 if program.active_programs <= 1 or program.active_context_tokens <= room_tokens else 0
-    if program.active_programs == 0 or program.waited_s >= FORCED_S:
+    if program.active_programs <= program.active or program.waited_s >= FORCED_S:
         return 1
+    if program.active:
+        return 1 if program.active_context_tokens <= OVERFULL_SHARE * program.capacity_tokens else 0
     own_tokens = program.context_tokens - program.shared_tokens + program.output_tokens_expected
     return 1 if program.active_context_tokens + own_tokens <= FULL_SHARE * program.capacity_tokens else 0
 
