@@ -3,7 +3,6 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 from perdure.silicon.ranges import Range
@@ -25,6 +24,12 @@ from perdure.twin.plan_trials import Candidate
 from perdure.twin.result import Result, with_ranges
 from perdure.twin.run_json import result_json
 
+# What `perdure simulate --json` promises; a candidate has it even where nothing was simulated.
+CONTRACT = (
+    *("requests", "turns", "programs", "output_tokens", "simulated_s", "jct_s", "ttft_s", "tpot_s"),
+    *("prefix_hit_rate", "prefill_tokens_computed", "kv_peak_bytes", "energy_j", "money_usd", "ranges"),
+    "provenance",
+)
 CSV_COLUMNS = (
     "candidate",
     "feasible",
@@ -54,10 +59,12 @@ def plan_json(
     cheapest = best_priced(found)
     return {
         **facts,
-        "candidates": [
-            _candidate(one, mark, found[cheapest] if cheapest is not None else None, facts, targets)
-            for one, mark in zip(found, marks, strict=True)
-        ],
+        "candidates": _all_alike(
+            [
+                _candidate(one, mark, found[cheapest] if cheapest is not None else None, facts, targets)
+                for one, mark in zip(found, marks, strict=True)
+            ]
+        ),
         "choice": None
         if chosen is None
         else {
@@ -139,20 +146,19 @@ def _candidate(
         "kernel_s": one.kernel_s,
     }
     if not one.seeds:
-        return {**_NOTHING, **mine}
+        return mine
     answer = result_json(drawn_result(one), mine)
     for fact in answer["provenance"]:
         fact["status"] = YOURS if fact["source"].startswith(YOURS) else fact["status"]
     return answer
 
 
-def _blank() -> dict[str, Any]:
-    """Every key of a simulated candidate, with nothing in it."""
-    numbers: dict[str, Any] = {field.name: 0 for field in fields(Result)}
-    numbers |= {name: {} for name in ("jct_s", "ttft_s", "tpot_s", "e2e_s", "outcomes", "ranges")}
-    numbers["provenance"] = ()
-    blank = result_json(Result(**numbers), {})
-    return {key: {} if isinstance(value, dict) else None for key, value in blank.items()}
+def _all_alike(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The same keys in every row: what was never simulated has nothing in those of a simulation."""
+    keys: dict[str, dict[str, Any] | None] = {
+        key: {} if isinstance(value, dict) else None for row in rows for key, value in row.items()
+    }
+    return [{**dict.fromkeys(CONTRACT), **keys, **row} for row in rows]
 
 
 def _ends(value: Range | None) -> dict[str, float] | None:
@@ -161,6 +167,3 @@ def _ends(value: Range | None) -> dict[str, float] | None:
 
 def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
-
-
-_NOTHING = _blank()
