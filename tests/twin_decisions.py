@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 from perdure.scheduling.decision_log import Decision, DecisionLog
 from perdure.scheduling.policies import KINDS, NAMES, Kind, facts_of
-from perdure.twin import kernel_admit, kernel_batch, kernel_route
+from perdure.twin import kernel_batch, kernel_handover, kernel_route
 from perdure.twin.kernel_arrays import World
 
 
@@ -41,7 +41,7 @@ class _Recorder:
 def logged(file: IO[str]) -> Iterator[None]:
     """While this lasts, decisions of policies taken by name are written to `file`."""
     recorder = _Recorder(DecisionLog(file))
-    place, order = kernel_admit.find_place, kernel_batch.next_waiting
+    place, order = kernel_handover.find_place, kernel_batch.next_waiting
 
     def find_place(w: World, number: int, now_s: float, policy: Any) -> Any:
         recorder.asked.clear()
@@ -73,7 +73,7 @@ def logged(file: IO[str]) -> Iterator[None]:
     with (
         patch("tests.fleets.named", lambda kind, name: wrapped[kind][name]),
         patch("perdure.twin.simulate.named", lambda kind, name: wrapped[kind][name]),
-        patch.object(kernel_admit, "find_place", find_place),
+        patch.object(kernel_handover, "find_place", find_place),
         patch.object(kernel_batch, "next_waiting", next_waiting),
         patch("perdure.twin.simulate.compile_policy", lambda kind, function: function),
     ):
