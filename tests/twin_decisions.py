@@ -1,6 +1,6 @@
 """Writes what plain policies decide during a run of the twin without numba: compiled code calls none."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 from unittest.mock import patch
@@ -38,10 +38,11 @@ class _Recorder:
 
 
 @contextmanager
-def logged(file: IO[str]) -> Iterator[None]:
+def logged(file: IO[str]) -> Generator[None]:
     """While this lasts, decisions of policies taken by name are written to `file`."""
     recorder = _Recorder(DecisionLog(file))
-    place, order = kernel_handover.find_place, kernel_batch.next_waiting
+    place: Any = kernel_handover.find_place
+    order: Any = kernel_batch.next_waiting
 
     def find_place(w: World, number: int, now_s: float, policy: Any) -> Any:
         recorder.asked.clear()
@@ -70,12 +71,19 @@ def logged(file: IO[str]) -> Iterator[None]:
         kind: {name: recorder.wrap(kind, name, function) for name, function in NAMES[kind].items()}
         for kind in KINDS
     }
+
+    def named(kind: Kind, name: str) -> Callable[[Any], float]:
+        return wrapped[kind][name]
+
+    def plain(kind: Kind, function: Callable[[Any], float]) -> Callable[[Any], float]:
+        return function
+
     with (
-        patch("tests.fleets.named", lambda kind, name: wrapped[kind][name]),
-        patch("perdure.twin.simulate.named", lambda kind, name: wrapped[kind][name]),
+        patch("tests.fleets.named", named),
+        patch("perdure.twin.simulate.named", named),
         patch.object(kernel_handover, "find_place", find_place),
         patch.object(kernel_batch, "next_waiting", next_waiting),
-        patch("perdure.twin.simulate.compile_policy", lambda kind, function: function),
+        patch("perdure.twin.simulate.compile_policy", plain),
     ):
         yield
 

@@ -138,8 +138,9 @@ def run(arguments: argparse.Namespace) -> int:
         if path is not None and not path.parent.is_dir():
             raise BadRequest(f"there is no folder {path.parent}; make it, or name another file than {path}")
     policies, chosen = _policies(arguments)
+    reader = _Reader()
     programs = check_programs(
-        parse_workload(arguments.workload, rng_seed=arguments.seed, read_file=_read_file)
+        parse_workload(arguments.workload, rng_seed=arguments.seed, read_file=reader)
     )
     rents = typed_rents(arguments.price)
     pools = read_pools(arguments.on, rents=rents, folder=read_places().tables_dir)
@@ -159,6 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
     ended_s = clock.monotonic_s()
     hypothetical = [one.name for one in chosen if lacking(one.kind, one.name, ENGINE)]
     facts = {
+        "repairs": reader.repairs,
         "workload": arguments.workload,
         "on": arguments.on,
         "policies": {one.kind: one.name for one in chosen},
@@ -241,9 +243,17 @@ def _threads(threads: int) -> int:
     return threads
 
 
-def _read_file(text: str) -> Programs:
-    # Only a file needs the readers of files, which take a tenth of a second to import.
-    return import_module("perdure.traces.workload").read_workload(Path(text))[0]
+class _Reader:
+    """Reads a file of calls, and keeps count of what had to be repaired or left out of it, by reason."""
+
+    def __init__(self) -> None:
+        self.repairs: dict[str, int] = {}
+
+    def __call__(self, text: str) -> Programs:
+        # Only a file needs the readers of files, which take a tenth of a second to import.
+        programs, report = import_module("perdure.traces.workload").read_workload(Path(text))
+        self.repairs = {**report.repaired, **report.skipped}
+        return programs
 
 
 class _Progress:
