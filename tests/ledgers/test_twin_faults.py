@@ -3,13 +3,16 @@
 import math
 
 import pytest
-from tests.paper_pool import STEP_S, TOKEN_S, calls, check_ended, conversation, paper_pool, simulated
+from tests.paper_pool import STEP_S, TOKEN_S, calls, check_ended, conversation, paper_pool, simulated, stock
 
+from perdure.clock import VirtualClock
 from perdure.errors import BadRequest
 from perdure.twin.fault import Fault
 from perdure.twin.fault_text import parse_faults
 from perdure.twin.kernel_records import OUTCOMES
 from perdure.twin.pool_make import make_pool
+from perdure.twin.run import run
+from perdure.twin.run_json import run_json
 from perdure.twin.world import Options
 
 DECODE_S = STEP_S + TOKEN_S
@@ -153,3 +156,21 @@ def test_what_cannot_befall_is_refused(text: str, says: str) -> None:
     """The message says what to write."""
     with pytest.raises(BadRequest, match=says):
         parse_faults([text], [], [make_pool("h200x8/llama-3.1-8b:tp=2", {})])
+
+
+def test_the_json_says_what_a_fault_cost() -> None:
+    """Gone for 5 of its seconds; the call takes as much longer as that and 1,051 tokens computed again."""
+    fault = broken(for_s=5.0)
+    ran = run(
+        calls((1000, 100)),
+        [paper_pool()],
+        stock(),
+        Options(faults=(fault,)),
+        clock=VirtualClock(),
+        draws=0,
+    )
+    told = run_json(ran, {})["failures"]
+    lost_s = 5.0 + STEP_S + 1051 * TOKEN_S - 0.5 * DECODE_S
+    assert told["extra"]["e2e_s.mean"] == pytest.approx(lost_s)
+    assert told["availability"] == pytest.approx(1 - 5.0 / (FIRST_S + 99 * DECODE_S + lost_s), rel=1e-3)
+    assert (told["rerouted_calls"], told["lost_kv_tokens"]) == (1, 1050)
