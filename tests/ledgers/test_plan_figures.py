@@ -361,15 +361,19 @@ def test_a_number_to_vary_is_named_with_a_range(text: str, said: str) -> None:
         read_vary(text)
 
 
-def test_advice_names_the_strongest_number_and_those_that_do_not_matter() -> None:
-    """Bandwidth at -0.8 goes first; a link at 0.001 hardly matters."""
+def test_advice_names_what_brings_most_and_what_does_not_matter() -> None:
+    """Twice the bandwidth makes calls 30 % shorter, half the KV 10 %, twice the link a thousandth."""
 
-    def effect(name: str, strength: float) -> Effect:
+    def effect(name: str, low: float, high: float) -> Effect:
+        ends = [{CALL: ratio, TIME: 1 + (ratio - 1) / 10} for ratio in (low, high)]
         vary = Vary(name=name, low=0.5, high=2.0)
-        return Effect(vary=vary, low={}, high={}, elasticities={CALL: strength, TIME: strength / 10})
+        return Effect(vary=vary, low=ends[0], high=ends[1], elasticities={})
 
-    said = advice([effect("rack.link", 0.001), effect("chip.memory_bytes_per_s", -0.8)])
-    assert "more of the chip's memory bandwidth helps first" in said
-    assert "-0.80 %" in said
+    link = effect("rack.link", 1.001, 0.999)
+    kv = effect("model.kv_bytes_per_token", 0.9, 9.0)
+    said = advice([link, kv, effect("chip.memory_bytes_per_s", 2.0, 0.7)])
+    assert "2 times the chip's memory bandwidth helps first" in said
+    assert "of a call by -30 % and of a job by -3.0 %" in said
+    assert "then 0.5 times the model's KV for each token (-10 %)" in said
     assert "bandwidth between chips hardly matter" in said
-    assert "none of these numbers" in advice([effect("rack.link", 0.001)])
+    assert "none of these numbers" in advice([link])

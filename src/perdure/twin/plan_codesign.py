@@ -22,7 +22,7 @@ MEASURES: Mapping[str, str] = {
 }
 # Of these less is better, of all others more.
 LESS_IS_BETTER = ("chip.launch_s", "rack.latency_s", "model.kv_bytes_per_token", "model.weight_bytes")
-# An elasticity below this is called none: a tenth more changes less than a thousandth.
+# What shortens calls by less than a hundredth is said to hardly matter.
 NONE_BELOW = 0.01
 
 
@@ -83,38 +83,39 @@ def effects_of(
 
 
 def advice(effects: Sequence[Effect]) -> str:
-    """One sentence: what to be better at first, and what hardly matters."""
-    ranked = sorted(effects, key=lambda effect: -abs(effect.elasticities.get(CALL) or 0.0))
-    if not ranked:
-        return "nothing was varied"
-    best = ranked[0]
-    strength = best.elasticities.get(CALL) or 0.0
-    if abs(strength) < NONE_BELOW:
-        return (
-            "none of these numbers matters for this workload: calls wait for something else, or hardly at all"
-        )
-    better = "less of" if best.vary.name in LESS_IS_BETTER else "more of"
-    others = [
-        SCALABLE[effect.vary.name]
-        for effect in ranked[1:]
-        if abs(effect.elasticities.get(CALL) or 0.0) < NONE_BELOW
-    ]
-    second = [
-        f"{SCALABLE[effect.vary.name]} ({_signed(effect.elasticities[CALL])})"
-        for effect in ranked[1:3]
-        if abs(effect.elasticities.get(CALL) or 0.0) >= NONE_BELOW
-    ]
+    """One sentence: what to be better at first, by what that brings, and what hardly matters."""
+    ranked = sorted(effects, key=lambda effect: -gain(effect))
+    helpful = [effect for effect in ranked if gain(effect) >= NONE_BELOW]
+    if not helpful:
+        return "none of these numbers matters for this workload: its calls wait for something else"
+    first, *others = helpful
+    by, ends = _better_end(first)
+    job = ends.get(TIME)
+    said = "" if job is None else f" and of a job by {100 * (job - 1):+.1f} %"
     sentence = (
-        f"for this workload {better} {SCALABLE[best.vary.name]} helps first: one per cent more changes the "
-        f"time of a call by {_signed(strength)} %, of a job by {_signed(best.elasticities.get(TIME))} %"
+        f"for this workload {by:g} times {SCALABLE[first.vary.name]} helps first: it changes the time of a "
+        f"call by {-100 * gain(first):+.0f} %{said}"
     )
-    if second:
-        sentence += f"; then {' and '.join(second)}"
-    return sentence + (f"; {' and '.join(others)} hardly matter" if others else "")
+    if others:
+        then = (
+            f"{_better_end(effect)[0]:g} times {SCALABLE[effect.vary.name]} ({-100 * gain(effect):+.0f} %)"
+            for effect in others[:2]
+        )
+        sentence += f"; then {', '.join(then)}"
+    rest = [SCALABLE[effect.vary.name] for effect in ranked if gain(effect) < NONE_BELOW]
+    return sentence + (f"; {' and '.join(rest)} hardly matter" if rest else "")
 
 
-def _signed(value: float | None) -> str:
-    return "?" if value is None else f"{value:+.2f}"
+def gain(effect: Effect) -> float:
+    """By what share calls are shorter at the better end of the range; below zero, longer."""
+    ratio = _better_end(effect)[1].get(CALL)
+    return 0.0 if ratio is None else 1.0 - ratio
+
+
+def _better_end(effect: Effect) -> tuple[float, Mapping[str, float | None]]:
+    if effect.vary.name in LESS_IS_BETTER:
+        return effect.vary.low, effect.low
+    return effect.vary.high, effect.high
 
 
 def _pools(

@@ -1,9 +1,10 @@
 """Elasticities as a table and a tornado of bars, for a terminal, and as JSON."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
-from perdure.twin.plan_codesign import MEASURES, Effect, advice
+from perdure.twin.plan_codesign import MEASURES, Effect, advice, gain
 from perdure.twin.plan_measure import CALL
 from perdure.twin.plan_vary import SCALABLE
 
@@ -18,7 +19,7 @@ def codesign_text(effects: Sequence[Effect], what: str) -> str:
         f"what changes with the numbers of {what}, per cent for one per cent more",
         f"  {'':{NAME}}{titles}",
     ]
-    ranked = sorted(effects, key=lambda effect: -abs(effect.elasticities.get(CALL) or 0.0))
+    ranked = sorted(effects, key=lambda effect: -gain(effect))
     for effect in ranked:
         cells = "".join(f"{_signed(effect.elasticities.get(name)):>17}" for name in MEASURES)
         lines.append(f"  {SCALABLE[effect.vary.name]:{NAME}}{cells}")
@@ -53,13 +54,13 @@ def codesign_json(effects: Sequence[Effect], what: str) -> dict[str, Any]:
 
 def _changes(effect: Effect) -> list[float]:
     ends = (effect.low.get(CALL), effect.high.get(CALL))
-    return [end - 1.0 for end in ends if end is not None]
+    return [math.log(end) for end in ends if end]
 
 
 def _bars(effect: Effect, longest: float) -> str:
-    """`----|++    x0.5: +40 %, x2: -20 %`, one bar to either side of the middle."""
+    """`----|++    x0.5: +40 %, x2: -20 %`: a bar to either side, as long as the logarithm of the change."""
     ends = ((effect.vary.low, effect.low.get(CALL)), (effect.vary.high, effect.high.get(CALL)))
-    changes = [end - 1.0 for _, end in ends if end is not None]
+    changes = _changes(effect)
     less, more = min([0.0, *changes]), max([0.0, *changes])
     scale = BAR / longest if longest else 0.0
     bars = "-" * round(-less * scale), "+" * round(more * scale)
