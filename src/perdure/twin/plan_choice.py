@@ -59,7 +59,7 @@ def choose(
     if not places:
         return None
     best = _best(found, places, axis)
-    wins = _wins(found, places, axis, targets, draws)
+    wins = _wins(found, places, best, axis, targets, draws)
     others = [place for place in wins if place != best]
     seeds = _lost_seeds(found, places, best, axis)
     drawn = bool(draws and wins)
@@ -105,7 +105,7 @@ def break_even(one: Candidate, priced: Candidate) -> Range | None:
 def best_priced(found: Sequence[Candidate]) -> int | None:
     """The place of the feasible one on which a job costs least; None where nothing feasible has a price."""
     places = [place for place, one in enumerate(found) if feasible(one) and mean(one, MONEY) is not None]
-    return min(places, key=lambda place: _key(found[place], MONEY), default=None)
+    return _best(found, places, MONEY) if places else None
 
 
 def _best(found: Sequence[Candidate], places: Sequence[int], axis: str) -> int:
@@ -122,29 +122,34 @@ def _best(found: Sequence[Candidate], places: Sequence[int], axis: str) -> int:
     return left[0]
 
 
-def _key(one: Candidate, axis: str) -> tuple[float, float]:
-    value, time = mean(one, axis), mean(one, TIME)
-    return (float("inf") if value is None else value, float("inf") if time is None else time)
-
-
 def _hours_in_draw(one: Candidate, number: int) -> float | None:
     share_s = in_draw(one, FLEET_S, number)
     return None if share_s is None else one.layout.chips * share_s / SECONDS_PER_HOUR
 
 
 def _wins(
-    found: Sequence[Candidate], places: Sequence[int], axis: str, targets: Sequence[Target], draws: int
+    found: Sequence[Candidate],
+    places: Sequence[int],
+    best: int,
+    axis: str,
+    targets: Sequence[Target],
+    draws: int,
 ) -> dict[int, int]:
-    """In how many draws each of the drawn candidates is the best that meets the targets."""
+    """In how many draws each drawn candidate is the best that meets the targets; near ties are `best`'s."""
     raced = [place for place in places if found[place].drawn]
     wins: dict[int, int] = {}
-    if not raced:
-        return wins
-    for number in range(draws):
-        meeting = [place for place in raced if _meets(found[place], targets, number)]
-        if meeting:
-            best = min(meeting, key=lambda place: _or_worst(in_draw(found[place], axis, number)))
-            wins[best] = wins.get(best, 0) + 1
+    for number in range(draws if raced else 0):
+        values = {
+            place: _or_worst(in_draw(found[place], axis, number))
+            for place in raced
+            if _meets(found[place], targets, number)
+        }
+        if not values:
+            continue
+        least = min(values, key=lambda place: values[place])
+        same = best in values and values[best] <= values[least] * (1 + SAME_SHARE)
+        winner = best if same else least
+        wins[winner] = wins.get(winner, 0) + 1
     return dict(sorted(wins.items(), key=lambda item: -item[1]))
 
 
