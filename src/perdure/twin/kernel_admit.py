@@ -94,14 +94,14 @@ def leave_outside(w: World, pool_number: int, before: int, here: int) -> None:
 def admit_outside(w: World, pool_number: int, place: Place, admit: Admit) -> None:
     """Room was made: ask for those outside, in order of arrival, until one is refused.
 
-    Other calls of programs that entered go along, wherever they stand: nobody waits for them to end in vain.
+    Calls of programs that are active by now go along, wherever they stand: else others would wait in vain for
+    those programs to end.
     """
     before, here = 0, w.pools[pool_number].first_outside
-    refused, entered = False, False
-    while here != 0 and not (refused and not entered):
+    refused = False
+    while here != 0:
         number, after = here - 1, w.sessions[here - 1].next_waiting
         if w.programs[w.sessions[number].program].active or (not refused and enters(w, number, admit)):
-            entered = True
             leave_outside(w, pool_number, before, here)
             go(w, number, place)
         else:
