@@ -8,7 +8,9 @@ from pathlib import Path
 
 from perdure.clock import Clock
 from perdure.errors import BadRequest
+from perdure.models.batch import Batch, Decode, Prefill
 from perdure.traces.programs import Programs
+from perdure.twin.deployment import Deployment
 from perdure.twin.plan_floor import floors_of
 from perdure.twin.plan_judge import judged, survivors
 from perdure.twin.plan_layouts import Layout
@@ -29,6 +31,8 @@ from perdure.twin.plan_trials import (
 from perdure.twin.pool import Pool
 
 CANDIDATES_MAX = 1024
+# Any batch in which every kind of operation takes part.
+_ANY = Batch(prefills=(Prefill(new_tokens=1),), decodes=(Decode(context_tokens=1),))
 
 Progress = Callable[[int, int, str], None]
 
@@ -179,8 +183,16 @@ def _pools(
     ask: Ask, found: Sequence[Candidate], places: Sequence[int], draws: int
 ) -> Generator[tuple[int, list[Pool] | str], None, None]:
     """Each of `places` with its pools, or why they cannot be, as soon as they are there."""
-    texts = dict.fromkeys(text for place in places for text in found[place].layout.parts)
-    asks = [pool_ask(text, draws=draws, sources=ask.sources) for text in texts]
+    texts = {
+        text: deployment
+        for place in places
+        for text, deployment in zip(found[place].layout.parts, found[place].layout.deployments, strict=True)
+    }
+    # Where nothing is guessed, the pool of no draws is there already, and all that there is.
+    asks = [
+        pool_ask(text, draws=draws if draws and _guessed(deployment) else 0, sources=ask.sources)
+        for text, deployment in texts.items()
+    ]
     left = list(places)
     pools: dict[str, Pool] = {}
     with closing(pools_made(asks, ask.folder, processes=ask.cores)) as made:
@@ -195,6 +207,12 @@ def _pools(
                 elif all(part in pools for part in parts):
                     left.remove(place)
                     yield place, [pools[part] for part in parts]
+
+
+def _guessed(deployment: Deployment) -> bool:
+    """Whether seconds there differ from draw to draw."""
+    instance = deployment.instance
+    return bool(instance.machines(instance.rating(instance.lowering.sums(_ANY))))
 
 
 def _with_seeds(candidate: Candidate, runs: Mapping[int, tuple[Trial, float]]) -> Candidate:
