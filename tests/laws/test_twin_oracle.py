@@ -12,7 +12,8 @@ from tests.twin_workloads import small_workloads
 from perdure.scheduling.facts import Candidate, Entering, Idle, Waiting
 from perdure.traces.programs import Programs
 from perdure.twin.kernel_arrays import World
-from perdure.twin.simulate import Policies
+from perdure.twin.simulate import Policies, run_world, simulate
+from perdure.twin.world import Options, lay_out, make_world
 
 
 def nosy_order(call: Waiting) -> float:
@@ -50,10 +51,13 @@ def nosy_retain(session: Idle) -> int:
 NOSY = Policies(order=nosy_order, place=nosy_place, admit=nosy_admit, retain=nosy_retain)
 
 
+FLEET = [pool(blocks=48, replicas=2, sequences=1, batch=32, tiers=(tier(blocks=40, bytes_per_s=2e4),))]
+OPTIONS = Options(first_come=False, asks_admit=True, asks_retain=True, run_steps_max=1, tools=2, fair=True)
+
+
 def run(programs: Programs) -> World:
     """Two short replicas, one call at a time, with a tier below, under policies that look at everything."""
-    fleet = [pool(blocks=48, replicas=2, sequences=1, batch=32, tiers=(tier(blocks=40, bytes_per_s=2e4),))]
-    return play(programs, fleet, NOSY, run_steps_max=1, tools=2, fair=True)
+    return simulate(lay_out(programs, FLEET), NOSY, OPTIONS)
 
 
 def same_until(one: World, other: World, end_s: float) -> None:
@@ -94,8 +98,14 @@ def test_a_longer_gap_changes_nothing_before_its_end(programs: Programs, data: s
 @given(programs=small_workloads(tokens_max=24, tools=True))
 def test_a_run_is_the_same_however_many_run_beside_it(programs: Programs) -> None:
     """Law: the same inputs give the same bytes of every array, alone or on four threads at once."""
+    layout, functions = lay_out(programs, FLEET), NOSY.compiled()
+
+    def again(number: int) -> World:
+        del number
+        return run_world(make_world(layout, OPTIONS, [FLEET[0].mid]), functions)
+
     with ThreadPoolExecutor(4) as workers:
-        worlds = [run(programs), *workers.map(run, [programs] * 4)]
+        worlds = [run(programs), *workers.map(again, range(4))]
     assert len({digest(world) for world in worlds}) == 1
 
 

@@ -14,7 +14,7 @@ from types import CodeType, FunctionType
 from typing import Any, cast
 
 from numba import njit, types  # pyright: ignore[reportUnknownVariableType]
-from numba.core.errors import NumbaError, UnsupportedBytecodeError
+from numba.core.errors import NumbaError
 
 from perdure.errors import BadRequest
 from perdure.scheduling.facts import Candidate, Entering, Idle, Waiting
@@ -59,9 +59,15 @@ def compile_policy(kind: Kind, function: Callable[[Any], float]) -> Any:
     """
     policy = compile_function(SIGNATURES[kind], function)
     for facts in probes(kind):
-        plain, answer = function(facts), policy(facts)
+        plain, code = function(facts), cast(FunctionType, function).__code__
+        try:
+            answer = policy(facts)
+        except Exception as error:  # a user's own code may raise anything
+            raise BadRequest(
+                f"{code.co_filename}:{code.co_firstlineno}: policy {function.__name__} answers {plain!r} in "
+                f"Python and raises {type(error).__name__} compiled, on {facts}. {ARITHMETIC}"
+            ) from error
         if plain != answer:
-            code = cast(FunctionType, function).__code__
             raise BadRequest(
                 f"{code.co_filename}:{code.co_firstlineno}: policy {function.__name__} answers {plain!r} in "
                 f"Python and {answer!r} compiled, on {facts}. {ARITHMETIC}"
@@ -75,7 +81,7 @@ def compile_function(signature: Any, function: Callable[[Any], float]) -> Any:
     closed.__qualname__ = f"{function.__name__}_{_fingerprint(signature, closed)}"
     try:
         return _compile(signature, closed)
-    except (NumbaError, UnsupportedBytecodeError) as error:
+    except Exception as error:  # what numba cannot compile it may refuse, or stumble over
         raise BadRequest(_refusal(function, error)) from None
 
 
