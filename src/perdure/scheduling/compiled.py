@@ -82,7 +82,7 @@ def compile_function(signature: Any, function: Callable[[Any], float]) -> Any:
     try:
         return _compile(signature, closed)
     except Exception as error:  # what numba cannot compile it may refuse, or stumble over
-        raise BadRequest(_refusal(function, error)) from None
+        raise BadRequest(_refusal(function, error)) from error
 
 
 def _compile(signature: Any, function: FunctionType) -> Any:
