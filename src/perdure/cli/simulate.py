@@ -139,9 +139,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise BadRequest(f"there is no folder {path.parent}; make it, or name another file than {path}")
     policies, chosen = _policies(arguments)
     reader = _Reader()
-    programs = check_programs(
-        parse_workload(arguments.workload, rng_seed=arguments.seed, read_file=reader)
-    )
+    programs = check_programs(parse_workload(arguments.workload, rng_seed=arguments.seed, read_file=reader))
     rents = typed_rents(arguments.price)
     pools = read_pools(arguments.on, rents=rents, folder=read_places().tables_dir)
     progress = _Progress(programs, clock)
