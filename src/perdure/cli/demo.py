@@ -31,7 +31,6 @@ from perdure.twin.report import report, rows_json
 EVALUATIONS = 30
 RUN_S_MAX = 1800.0
 POLL_S = 0.1
-SHOWN_LINES = 16
 MODEL = "smollm2-135m"
 
 

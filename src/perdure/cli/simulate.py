@@ -54,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DEPLOYMENT",
         help="HARDWARE/MODEL[:tp=N,replicas=N,..]; several pools are joined by +",
     )
+    _add_decisions(parser)
+    _add_faults(parser)
+    _add_output(parser)
+
+
+def _add_decisions(parser: argparse.ArgumentParser) -> None:
+    """Policies, and what they must live with."""
     parser.add_argument("--policy", metavar="NAME", default="stock", help="all four decisions at once")
     for kind, what in (
         ("admit", "which programs are active"),
@@ -86,6 +93,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="seconds until the router hears what an engine evicted; less than 0: it never hears (0.1)",
     )
+
+
+def _add_faults(parser: argparse.ArgumentParser) -> None:
+    """What breaks and what is restarted."""
     parser.add_argument(
         "--fail",
         action="append",
@@ -106,6 +117,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="resume",
         help="calls of a replica that broke go on with what was generated, begin anew, or end (resume)",
     )
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    """Prices, draws, and where the result goes."""
     parser.add_argument(
         "--price", action="append", default=[], metavar="CHIP=LOW..HIGH", help="rent of a chip for an hour, $"
     )

@@ -101,9 +101,6 @@ class Sample:
             for count in _some(self._sequences)
         ]
 
-    def _decode(self, count: float) -> Rating:
-        return self._rate(self._lowering.of_decodes(self._decoding(count), self.limits.draft_tokens))
-
     @cached_property
     def _by_prompt_tokens(self) -> list[Rating]:
         return [self._rate(self._lowering.of_prompt_tokens(tokens)) for tokens in _some(self._context)]

@@ -19,7 +19,6 @@ from perdure.platform.openapi_parts import (
 from perdure.version import __version__
 
 KEYED: list[dict[str, list[str]]] = [{"bearer": []}, {"apiKey": []}]
-ANY: dict[str, Any] = {}
 JSON_OBJECT = {"type": "object"}
 STRINGS = one_of(TEXT, array(TEXT))
 NOTE = (

@@ -48,7 +48,6 @@ SHARE_SIGNATURE = _numba.float64(facts_type(Tenant))
 
 # The types that a kernel's signature names.
 ORDER, PLACE, ADMIT, RETAIN = (_numba.FunctionType(SIGNATURES[kind]) for kind in FACTS)
-SHARE = _numba.FunctionType(SHARE_SIGNATURE)
 
 
 def compile_policy(kind: Kind, function: Callable[[Any], float]) -> Any:

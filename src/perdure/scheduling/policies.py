@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from perdure.errors import BadRequest
 from perdure.scheduling import admit, order, place, retain
-from perdure.scheduling.facts import Admit, Candidate, Entering, Idle, Order, Place, Retain, Waiting
+from perdure.scheduling.facts import Candidate, Entering, Idle, Waiting
 
 Kind = Literal["order", "place", "admit", "retain"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -16,7 +16,6 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Capability = Literal["order", "place", "admit", "pin", "save", "restore", "drop", "preempt", "salt"]
 CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
-Policy = Order | Place | Admit | Retain
 Facts = Waiting | Candidate | Entering | Idle
 
 FACTS: Mapping[Kind, type[Facts]] = {

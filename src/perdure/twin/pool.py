@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from perdure.models.cost_compiled import CompiledTable, Floats
 from perdure.silicon.ranges import Range
 
@@ -163,10 +161,3 @@ class Pool:
     def sequence_blocks(self) -> int:
         """Blocks that a running call takes beside its context."""
         return -(-self.sequence_tokens // self.engine.block_tokens)
-
-
-def same_pool(one: Pool, other: Pool) -> bool:
-    """Whether two pools are the same numbers."""
-    return one.name == other.name and all(
-        np.array_equal(mine, theirs) for mine, theirs in zip(one.mid.table, other.mid.table, strict=True)
-    )

@@ -19,11 +19,6 @@ class BlockPool:
         self._blocks_with: dict[int, OrderedDict[int, None]] = {}
         self._names: dict[tuple[int | None, tuple[int, ...]], int] = {}
 
-    @property
-    def free_count(self) -> int:
-        """Blocks that nobody uses, cached ones among them."""
-        return len(self._free)
-
     def blocks_of(self, tokens: int) -> int:
         """Blocks that so many tokens take."""
         return -(-tokens // self._block_tokens)

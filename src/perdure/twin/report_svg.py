@@ -10,7 +10,6 @@ from perdure.models.cost_compiled import Floats
 WIDTH, HEIGHT = 440.0, 220.0
 LEFT, RIGHT, TOP, BOTTOM = 44.0, 14.0, 10.0, 38.0
 TICKS_MAX = 6
-COLOURS = 9  # that the page's style names --c0, --c1, ..
 LOG_RATIO = 20.0  # an axis of times whose ends are further apart is logarithmic
 
 _TIMES = (
