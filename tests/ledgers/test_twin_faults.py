@@ -1,6 +1,7 @@
 """What a broken, slow or restarted replica costs, checked on paper."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from tests.paper_pool import STEP_S, TOKEN_S, calls, check_ended, conversation, paper_pool, simulated, stock
@@ -11,8 +12,10 @@ from perdure.twin.fault import Fault
 from perdure.twin.fault_text import parse_faults
 from perdure.twin.kernel_records import OUTCOMES
 from perdure.twin.pool_make import make_pool
+from perdure.twin.result import Failures
 from perdure.twin.run import run
 from perdure.twin.run_json import run_json
+from perdure.twin.run_words import failures_text
 from perdure.twin.world import Options
 
 DECODE_S = STEP_S + TOKEN_S
@@ -174,3 +177,14 @@ def test_the_json_says_what_a_fault_cost() -> None:
     assert told["extra"]["e2e_s.mean"] == pytest.approx(lost_s)
     assert told["availability"] == pytest.approx(1 - 5.0 / (FIRST_S + 99 * DECODE_S + lost_s), rel=1e-3)
     assert (told["rerouted_calls"], told["lost_kv_tokens"]) == (1, 1050)
+
+
+def test_times_of_other_jobs_are_not_compared() -> None:
+    """Where faults let other jobs end whole, how many is said, and not by how much their mean differs."""
+    extra = {"jct_s.mean": -238.0, "ttft_s.p95": 0.5, "programs": 0.0}
+    failures = Failures(availability=0.9, rerouted=1, lost_kv_tokens=2, extra=extra)
+    assert "job completion (mean) -238 s" in failures_text(failures)
+    fewer = failures_text(replace(failures, extra={**extra, "programs": -3.0}))
+    assert "-3 whole jobs" in fewer
+    assert "job completion" not in fewer
+    assert "time to first token (p95) +0.5 s" in fewer

@@ -130,12 +130,14 @@ def failures_text(failures: Failures) -> str:
         f"Faults: replicas were there {failures.availability:.2%} of the time; {failures.rerouted:,} calls "
         f"were sent anew, and {failures.lost_kv_tokens:,} tokens of running calls' KV were lost."
     )
-    more = [
+    jobs = failures.extra.get("programs", 0.0)
+    more = [f"{jobs:+.0f} whole jobs, so that times of jobs do not compare"] if jobs else []
+    more += [
         f"{title} {extra:+.3g} s"
         for name, title in (
             ("jct_s.mean", "job completion (mean)"),
             ("ttft_s.p95", "time to first token (p95)"),
         )
-        if (extra := failures.extra.get(name)) is not None
+        if (extra := failures.extra.get(name)) is not None and not (jobs and name.startswith("jct_s"))
     ]
     return f"{told} Against the same run without them: {', '.join(more)}." if more else told
