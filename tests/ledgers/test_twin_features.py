@@ -8,7 +8,7 @@ import pytest
 from tests.fleets import DECODE_S, READ_S, STEP_S, TOKEN_S, column, play, policies, pool, tier
 
 from perdure.errors import BadRequest
-from perdure.scheduling.facts import Entering
+from perdure.scheduling.facts import Entering, Waiting
 from perdure.traces.programs import Programs
 from perdure.traces.sessions import ProgramsBuilder, Turn
 from perdure.twin.kernel_records import NO_ROOM, OPEN, PREEMPTED_TOO_OFTEN, REFUSED, TOO_LONG
@@ -281,3 +281,32 @@ def test_a_batch_too_small_for_its_sequences_is_refused() -> None:
     """vLLM does not start with fewer tokens to a batch than sequences; nor do we."""
     with pytest.raises(BadRequest, match="no smaller than sequences="):
         play(one_each(turn(0, 4, 1)), [pool(sequences=8, batch=4)])
+
+
+def test_of_answers_that_end_together_the_one_admitted_first_is_evicted_first() -> None:
+    """Two contexts of two whole blocks are left in one step; a third prompt takes a block of the first's."""
+    builder = ProgramsBuilder()
+    for gap_s in (20.0, 10.0):
+        builder.program(0.0)
+        session = builder.session("model")
+        builder.turn(session, turn(0, 8, 4))
+        builder.turn(session, turn(12, 4, 1, gap_s=gap_s))
+    builder.program(5.0)
+    builder.turn(builder.session("model"), turn(0, 12, 1))
+    world = play(builder.build(), [pool(blocks=6)])
+    first, second = column(world, "ended_s")[[0, 2]]
+    assert first == second
+    assert column(world, "cached")[3] == 8
+
+
+@pytest.mark.parametrize("outputs", [(9, 3, 7, 2, 5), (9, 8, 1, 6, 4), (9, 2, 3, 4, 5), (9, 5, 4, 3, 2)])
+def test_an_order_by_length_of_answers_does_not_know_them(outputs: tuple[int, ...]) -> None:
+    """Five calls alike but for answers nobody has seen yet go as they came, whatever the lengths will be."""
+
+    def by_length(call: Waiting) -> float:
+        return call.max_output_tokens + 2.0 * call.output_tokens_expected
+
+    programs = one_each(*(turn(0, 8, output) for output in outputs))
+    order = replace(policies(), order=by_length)
+    world = play(programs, [pool(sequences=1)], order)
+    assert np.argsort(column(world, "started_s"), kind="stable").tolist() == [0, 1, 2, 3, 4]
