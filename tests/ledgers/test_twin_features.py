@@ -8,9 +8,10 @@ import pytest
 from tests.fleets import DECODE_S, READ_S, STEP_S, TOKEN_S, column, play, policies, pool, tier
 
 from perdure.errors import BadRequest
-from perdure.scheduling.facts import Entering, Waiting
+from perdure.scheduling.facts import Candidate, Entering, Waiting
 from perdure.traces.programs import Programs
 from perdure.traces.sessions import ProgramsBuilder, Turn
+from perdure.twin.fault import Fault
 from perdure.twin.kernel_records import NO_ROOM, OPEN, PREEMPTED_TOO_OFTEN, REFUSED, TOO_LONG
 
 
@@ -310,3 +311,21 @@ def test_an_order_by_length_of_answers_does_not_know_them(outputs: tuple[int, ..
     order = replace(policies(), order=by_length)
     world = play(programs, [pool(sequences=1)], order)
     assert np.argsort(column(world, "started_s"), kind="stable").tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("breaks", "replica"), [(False, 1), (True, 0)])
+def test_of_a_replica_that_broke_the_router_believes_nothing_more(breaks: bool, replica: int) -> None:
+    """Calls shun replicas that are believed to hold their prompt: one that lost it is not shunned again."""
+
+    def shun(candidate: Candidate) -> float:
+        return 1.0 if candidate.cached_tokens > 0.0 else 0.0
+
+    builder = ProgramsBuilder()
+    builder.program(0.0)
+    session = builder.session("model")
+    builder.turn(session, turn(0, 16, 4))
+    builder.turn(session, turn(20, 4, 1, gap_s=10.0))
+    faults = (Fault(what="test", first_replica=0, at_s=3.0, for_s=1.0),) if breaks else ()
+    chosen = replace(policies(), place=shun)
+    world = play(builder.build(), [pool(replicas=2)], chosen, faults=faults)
+    assert column(world, "replica").tolist() == [0, replica]
